@@ -6,10 +6,12 @@
 
 mod binding;
 mod caller;
+mod certificate;
 mod claims;
 mod credentials;
 mod key;
 mod key_text;
+mod keys;
 mod new_key;
 mod new_revocation;
 mod policies;
@@ -30,9 +32,12 @@ use self::policies::policy_of;
 pub(crate) use self::{
     binding::Binding,
     caller::{Caller, CallerKind, Credential, KeyLimits, KeyPrint, TokenIdentity},
+    certificate::{
+        ClientCertificate, Fingerprint, not_after, parse_fingerprint, shown_fingerprint,
+    },
     claims::MOST_CLAIMS,
     credentials::{CredentialKind, Credentials, CredentialsChange, PolicyChange, Refusal, Touched},
-    key::{StoredKey, is_tenant},
+    key::{KeyProof, StoredKey, is_tenant},
     key_text::{KeyText, shown_prefix},
     new_key::{Excess, NewKey},
     new_revocation::NewRevocation,

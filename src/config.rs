@@ -5,6 +5,7 @@
 //! `TIDEGATE_SOCKET__PING_INTERVAL=20s`. Durations are text with a unit: `500ms`, `30s`, `7d`.
 
 mod audit;
+mod browser;
 mod check;
 pub(crate) mod connection_string;
 mod cors;
@@ -29,6 +30,7 @@ use serde::{Deserialize, Deserializer};
 
 pub use self::{
     audit::Audit,
+    browser::Browser,
     cors::Cors,
     feed::Feed,
     issuers::Issuer,
@@ -103,6 +105,8 @@ pub struct Config {
     pub node: Node,
     /// Cross-origin requests from browsers.
     pub cors: Cors,
+    /// Tokens in cookies.
+    pub browser: Browser,
     /// The proxies that say for whom they ask.
     pub proxy: Proxy,
     /// HTTPS spoken by this process.
@@ -160,6 +164,7 @@ impl Default for Config {
             feed: Feed::default(),
             node: Node::default(),
             cors: Cors::default(),
+            browser: Browser::default(),
             proxy: Proxy::default(),
             tls: Tls::default(),
             quotas: Quotas::default(),

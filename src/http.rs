@@ -23,7 +23,7 @@ pub(crate) use self::stream::echo;
 pub(crate) use self::{
     calls::description,
     edge::{
-        Abort, AppState, Bounds, ClientTasks, Outcome, Proof, Shared,
+        Abort, AppState, Bounds, ClientTasks, Outcome, Proof, Shared, USE_INTERVAL, Uses,
         client_address::{Proxies, counted_address},
         fallbacks::unread,
         hosts::LocalAddress,

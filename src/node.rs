@@ -19,6 +19,7 @@ mod maintenance;
 mod malformed_head;
 mod monitoring;
 mod oplog_window;
+mod record_uses;
 mod supervise;
 mod tls;
 mod watchdog;
@@ -36,6 +37,7 @@ use self::{
     accept::Acceptor,
     heartbeat::NodeHeartbeat,
     monitoring::Monitoring,
+    record_uses::UseRecorder,
     supervise::{Stage, Supervisor},
     tls::Certificate,
 };
@@ -45,7 +47,7 @@ use crate::{
     feed::Feed,
     filter,
     history::{HistoryContext, history},
-    http::{self, AppState, ClientTasks},
+    http::{self, AppState, ClientTasks, Uses},
     identity::{self, Issuers, Keeper},
     positions::positions,
     receipts::{delete_history, receipts},
@@ -263,8 +265,7 @@ impl Node {
         let (undated, observed) = mpsc::channel(date_events::MOST_WAITING);
         let watching = (Arc::clone(&metrics), health.clone());
         let feed = feed(store.clone(), from_feed, undated, &config, watching);
-        let (shutdown_timeout, auth) = (config.shutdown_timeout, config.auth);
-        let (history, reading_history) = history(history_context(&feed, &handle, auth));
+        let (history, reading_history) = history(history_context(&feed, &handle, config.auth));
         let context = Arc::new(NodeContext {
             router: handle.clone(),
             drain: config.drain(),
@@ -278,31 +279,34 @@ impl Node {
         });
         feeding.spawn("expiry", expire::run(store.clone(), handle.expiring()));
         feeding.spawn("date_events", date_events::run(store.clone(), observed));
-        let watchdog = watchdog::run(store.clone(), handle, health.clone());
+        let uses = record_uses(&feeding, &store, &handle, &metrics);
         core.spawn("replays", reading_history);
         core.spawn("positions", writing_positions);
         core.spawn("delete_history", reading_deletes);
         core.spawn("router", router.run());
         feeding.spawn("heartbeat", heartbeat.run());
         feeding.spawn("feed", feed.run());
+        let watchdog = watchdog::run(store.clone(), handle, health.clone());
         feeding.spawn("watchdog", watchdog);
         feeding.spawn("maintenance", maintenance::run(store.clone(), metrics));
-        let connections = store.connections();
+        let bounds = http::Bounds::new(
+            &context.limits,
+            &config.quotas,
+            store.connections(),
+            &context.metrics,
+        );
         let state = AppState::from(http::Shared {
             store,
             health,
-            proof: http::Proof::new(auth),
+            proof: http::Proof::new(config.auth),
             issuers,
-            bounds: http::Bounds::new(
-                &context.limits,
-                &config.quotas,
-                connections,
-                &context.metrics,
-            ),
+            bounds,
             description: http::description(context.limits.clone()),
             context,
             receipts,
             delete_history,
+            uses,
+            browser: config.browser,
             tickets: config.tickets,
             node: info,
             tasks: acceptor.clients.clone(),
@@ -314,7 +318,7 @@ impl Node {
             acceptor,
             feeding,
             core,
-            shutdown_timeout,
+            shutdown_timeout: config.shutdown_timeout,
         })
     }
 
@@ -401,6 +405,19 @@ async fn abort(clients: &ClientTasks) {
 
 fn info(address: SocketAddr, config: &Config) -> NodeInfo {
     NodeInfo::new(address.to_string(), config.node.heartbeat_interval)
+}
+
+/// Starts the task that records the last uses of keys. Returns the record.
+fn record_uses(
+    feeding: &Stage,
+    store: &Store,
+    router: &RouterHandle,
+    metrics: &Arc<Metrics>,
+) -> Arc<Uses> {
+    let recorder = UseRecorder::new(store.clone(), router.clone(), Arc::clone(metrics));
+    let uses = recorder.uses();
+    feeding.spawn("uses", recorder.run());
+    uses
 }
 
 /// Gives readers of the history the same means as the feed.

@@ -137,6 +137,8 @@ pub(crate) enum Input {
     ),
     /// Asks for the number of subscriptions of a tenant or a key, and which of these ids are known.
     Holdings(Counted, Vec<Box<str>>, oneshot::Sender<(usize, Vec<bool>)>),
+    /// Asks for the ids of the keys that open sessions hang on.
+    KeysInUse(oneshot::Sender<Vec<Box<str>>>),
     /// Asks for the channels of a subscription in sight, on this node, that are in sight too.
     Connections(String, Sight, oneshot::Sender<Option<Vec<Connection>>>),
 }
@@ -341,6 +343,7 @@ impl Router {
                 let count = self.subscriptions.holdings_of(&counted);
                 answer(reply, (count, known.collect()));
             }
+            Input::KeysInUse(reply) => answer(reply, self.registry.keys_in_use()),
             Input::Connections(id, sight, reply) => {
                 let slot = self.subscriptions.visible(&id, &sight);
                 answer(

@@ -109,8 +109,11 @@ pub const AUDIT: &str = "audit";
 /// The collection of tickets, each for one connection.
 pub const TICKETS: &str = "tickets";
 
+/// The collection of the last uses of keys.
+pub const USES: &str = "uses";
+
 /// Every collection of this service. It touches no other, and these only if they are ours.
-pub const COLLECTIONS: [&str; 12] = [
+pub const COLLECTIONS: [&str; 13] = [
     SUBSCRIPTIONS,
     EVENTS,
     POSITIONS,
@@ -122,6 +125,7 @@ pub const COLLECTIONS: [&str; 12] = [
     REVOCATIONS,
     AUDIT,
     TICKETS,
+    USES,
     MIGRATIONS,
 ];
 

@@ -1,7 +1,8 @@
 //! Turns at a thing of which so many may be done at once, dealt round robin by tenant.
 //!
 //! A tenant with a thousand clients waits in one queue, and another with one client in another; each turn that is
-//! over goes to the next queue. Those without a tenant share a queue.
+//! over goes to the next queue. Those without a tenant share a queue. They are operators, or everybody where nobody proves
+//! itself, and nothing else bounds them here.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
@@ -12,6 +13,12 @@ use tokio::sync::oneshot;
 
 /// The length at which a queue is first looked through for those who gave up.
 const FIRST_LOOK: usize = 64;
+/// The most of one tenant that may wait.
+const MOST_WAITING: usize = 1_000;
+
+/// The refusal of a turn: as many of the tenant wait for one as may.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Crowded;
 
 /// Turns of which so many are given at once. Clones share them.
 #[derive(Clone, Debug)]
@@ -20,6 +27,10 @@ pub(crate) struct Turns(Arc<Mutex<State>>);
 #[derive(Debug)]
 struct State {
     free: usize,
+    /// The most turns that one tenant has at once.
+    most_of_tenant: usize,
+    /// The turns that each tenant has, if any.
+    held: HashMap<Box<str>, usize>,
     /// The tenants of whom somebody waits. The next turn is the first one's.
     order: VecDeque<Option<Box<str>>>,
     /// Their queues, none of them empty.
@@ -38,13 +49,26 @@ struct Queue {
 pub(crate) struct Turn {
     /// `None` once it is somebody else's.
     turns: Option<Turns>,
+    tenant: Option<Box<str>>,
 }
 
 impl Turns {
-    /// Returns so many turns.
+    /// Returns so many turns, all of which one tenant may have.
     pub(crate) fn new(count: usize) -> Self {
+        Self::of(count, count)
+    }
+
+    /// Returns so many turns, of which one tenant has all but one at most: where they are long, another would wait for the
+    /// end of one.
+    pub(crate) fn never_all_of_one(count: usize) -> Self {
+        Self::of(count, count.saturating_sub(1).max(1))
+    }
+
+    fn of(count: usize, most_of_tenant: usize) -> Self {
         Self(Arc::new(Mutex::new(State {
             free: count,
+            most_of_tenant,
+            held: HashMap::new(),
             order: VecDeque::new(),
             queues: HashMap::new(),
         })))
@@ -55,9 +79,9 @@ impl Turns {
         loop {
             let waiting = {
                 let mut state = self.state();
-                if state.free > 0 {
-                    state.free -= 1;
-                    return self.turn();
+                if state.may_have_one(tenant) {
+                    state.hand_out(tenant);
+                    return self.turn(tenant);
                 }
                 state.wait(tenant)
             };
@@ -67,9 +91,18 @@ impl Turns {
         }
     }
 
-    fn turn(&self) -> Turn {
+    /// Waits for a turn like [`Turns::take`], unless too many of the tenant do.
+    pub(crate) async fn take_unless_crowded(&self, tenant: Option<&str>) -> Result<Turn, Crowded> {
+        if self.state().is_crowded(tenant) {
+            return Err(Crowded);
+        }
+        Ok(self.take(tenant).await)
+    }
+
+    fn turn(&self, tenant: Option<&str>) -> Turn {
         Turn {
             turns: Some(self.clone()),
+            tenant: tenant.map(Into::into),
         }
     }
 
@@ -77,20 +110,62 @@ impl Turns {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives a turn that is over to the next who still waits.
-    fn give_on(&self) {
+    /// Gives a turn that is over to the next who still waits and may have it.
+    fn give_on(&self, tenant: Option<&str>) {
         let mut state = self.state();
-        while let Some(next) = state.next() {
-            match next.send(self.turn()) {
+        state.take_back(tenant);
+        while let Some((tenant, next)) = state.next() {
+            let tenant = tenant.as_deref();
+            state.hand_out(tenant);
+            match next.send(self.turn(tenant)) {
                 Ok(()) => return,
-                Err(mut unwanted) => unwanted.turns = None,
+                Err(mut unwanted) => {
+                    unwanted.turns = None;
+                    state.take_back(tenant);
+                }
             }
         }
-        state.free += 1;
     }
 }
 
 impl State {
+    fn may_have_one(&self, tenant: Option<&str>) -> bool {
+        let held = tenant.and_then(|tenant| self.held.get(tenant));
+        self.free > 0 && held.is_none_or(|held| *held < self.most_of_tenant)
+    }
+
+    fn hand_out(&mut self, tenant: Option<&str>) {
+        self.free -= 1;
+        if let Some(tenant) = tenant {
+            *self.held.entry(tenant.into()).or_default() += 1;
+        }
+    }
+
+    fn take_back(&mut self, tenant: Option<&str>) {
+        self.free += 1;
+        if let Some(tenant) = tenant
+            && let Some(held) = self.held.get_mut(tenant)
+        {
+            *held -= 1;
+            if *held == 0 {
+                self.held.remove(tenant);
+            }
+        }
+    }
+
+    /// Whether as many of a tenant wait as may.
+    fn is_crowded(&mut self, tenant: Option<&str>) -> bool {
+        let Some(tenant) = tenant else { return false };
+        let tenant: Option<Box<str>> = Some(tenant.into());
+        let Some(queue) = self.queues.get_mut(&tenant) else {
+            return false;
+        };
+        if queue.waiting.len() >= MOST_WAITING {
+            queue.forget_those_who_gave_up();
+        }
+        queue.waiting.len() >= MOST_WAITING
+    }
+
     fn wait(&mut self, tenant: Option<&str>) -> oneshot::Receiver<Turn> {
         let (sender, receiver) = oneshot::channel();
         let tenant: Option<Box<str>> = tenant.map(Into::into);
@@ -107,19 +182,21 @@ impl State {
         receiver
     }
 
-    /// Takes the first who still waits of the first tenant, which is the last one then.
-    fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
+    /// Takes the first who still waits of the first tenant that may have a turn, which is the last one then.
+    fn next(&mut self) -> Option<(Option<Box<str>>, oneshot::Sender<Turn>)> {
         loop {
-            let tenant = self.order.pop_front()?;
+            let mut order = self.order.iter();
+            let first = order.position(|tenant| self.may_have_one(tenant.as_deref()))?;
+            let tenant = self.order.remove(first)?;
             let queue = self.queues.get_mut(&tenant)?;
             let next = queue.pop();
             if queue.waiting.is_empty() {
                 self.queues.remove(&tenant);
             } else {
-                self.order.push_back(tenant);
+                self.order.push_back(tenant.clone());
             }
-            if next.is_some() {
-                return next;
+            if let Some(next) = next {
+                return Some((tenant, next));
             }
         }
     }
@@ -129,10 +206,14 @@ impl Queue {
     fn push(&mut self, sender: oneshot::Sender<Turn>) {
         // Those who gave up are not kept, and not looked for each time either.
         if self.waiting.len() >= self.look_at {
-            self.waiting.retain(|waiting| !waiting.is_closed());
-            self.look_at = FIRST_LOOK.max(self.waiting.len() * 2);
+            self.forget_those_who_gave_up();
         }
         self.waiting.push_back(sender);
+    }
+
+    fn forget_those_who_gave_up(&mut self) {
+        self.waiting.retain(|waiting| !waiting.is_closed());
+        self.look_at = FIRST_LOOK.max(self.waiting.len() * 2);
     }
 
     fn pop(&mut self) -> Option<oneshot::Sender<Turn>> {
@@ -148,7 +229,7 @@ impl Queue {
 impl Drop for Turn {
     fn drop(&mut self) {
         if let Some(turns) = self.turns.take() {
-            turns.give_on();
+            turns.give_on(self.tenant.as_deref());
         }
     }
 }
@@ -219,6 +300,45 @@ mod tests {
         drop(turn);
         assert_eq!(turns.state().free, 1);
     }
+
+    #[test]
+    fn a_tenant_has_all_turns_but_one_and_others_need_not_wait_for_it() {
+        let turns = Turns::never_all_of_one(3);
+        let take = |tenant| Box::pin(turns.take(tenant)) as Taking<'_>;
+        let now = |tenant| poll(&mut take(tenant));
+        let busy = [now(Some("a")), now(Some("a"))];
+        assert!(busy.iter().all(Option::is_some));
+        let (mut third, mut fourth) = (take(Some("a")), take(Some("a")));
+        assert!(poll(&mut third).is_none() && poll(&mut fourth).is_none());
+        let mut other = now(Some("b"));
+        assert!(other.is_some());
+        // What another gives back is none for the one that has its share.
+        drop(other.take());
+        assert!(poll(&mut third).is_none());
+        let operator = now(None);
+        assert!(operator.is_some());
+        drop(busy);
+        assert!(poll(&mut third).is_some() && poll(&mut fourth).is_some());
+        drop(operator);
+        let state = turns.state();
+        assert!(state.free == 3 && state.held.is_empty() && state.order.is_empty());
+    }
+
+    #[test]
+    fn of_one_tenant_so_many_wait_and_no_more() {
+        let turns = Turns::new(1);
+        let held = poll(&mut (Box::pin(turns.take(None)) as Taking<'_>));
+        let mut waiting: Vec<_> = (0..MOST_WAITING)
+            .map(|_| Box::pin(turns.take(Some("a"))) as Taking<'_>)
+            .collect();
+        assert!(waiting.iter_mut().all(|taking| poll(taking).is_none()));
+        let is_crowded = |tenant| turns.state().is_crowded(tenant);
+        assert!(is_crowded(Some("a")) && !is_crowded(Some("b")) && !is_crowded(None));
+        drop(waiting.pop());
+        assert!(!is_crowded(Some("a")));
+        drop(held);
+    }
+
     #[test]
     fn those_who_gave_up_cost_their_tenant_no_turn_and_are_not_kept() {
         let turns = Turns::new(1);

@@ -121,6 +121,7 @@ mod tests {
             credential: Credential::Key {
                 id: "k".into(),
                 hash: [0; 32],
+                not_after: None,
             },
             tenant: tenant.map(Into::into),
             policy: Some("default".into()),

@@ -52,10 +52,25 @@ pub(crate) struct TokenIdentity {
 pub(crate) enum Credential {
     /// Nothing was asked for.
     None,
-    /// A key: its `_id`, and the SHA-256 of its text. Another secret under the same `_id` is another key.
-    Key { id: Box<str>, hash: [u8; 32] },
+    /// A key: its `_id`, and the SHA-256 of its text or its certificate. Another secret under the same `_id` is another key.
+    Key {
+        id: Box<str>,
+        hash: [u8; 32],
+        /// The end of the certificate, if it is for one: the key proves nothing without it.
+        not_after: Option<DateTime>,
+    },
     /// A token.
     Token(Box<TokenIdentity>),
+}
+
+impl Credential {
+    /// Returns the id of the key, if it is one.
+    pub(crate) fn key(&self) -> Option<&str> {
+        match self {
+            Self::Key { id, .. } => Some(id),
+            Self::None | Self::Token(_) => None,
+        }
+    }
 }
 
 /// The places at which a credential may be used.

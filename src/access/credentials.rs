@@ -1,12 +1,13 @@
 //! All credentials, revocations and policies, as the feed has applied them.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use bson::{DateTime, RawDocument, RawDocumentBuf};
 
 use super::{
-    Caller, Credential, Holder, KeyText, KeysChange, Policies, Revocation, Revocations, StoredKey,
-    TokenIdentity, retired_keys::RetiredKeys, revocation::Facts,
+    Caller, ClientCertificate, Credential, Holder, KeyText, KeysChange, Policies, Revocation,
+    Revocations, StoredKey, TokenIdentity, keys::Keys, retired_keys::RetiredKeys,
+    revocation::Facts,
 };
 
 /// The reason why a credential does not stand.
@@ -106,7 +107,7 @@ pub(crate) struct PolicyChange {
 /// All credentials, revocations and policies, as the feed has applied them. The router alone changes it.
 #[derive(Debug)]
 pub(crate) struct Credentials {
-    keys: HashMap<Box<str>, StoredKey>,
+    keys: Keys,
     revocations: Revocations,
     policies: Arc<Policies>,
     /// They come from the issuers, and not from the database.
@@ -117,7 +118,7 @@ impl Credentials {
     /// Returns no credentials. `narrows` is false for a service that asks nobody for a proof: its policies do nothing.
     pub(crate) fn new(narrows: bool) -> Self {
         Self {
-            keys: HashMap::new(),
+            keys: Keys::default(),
             revocations: Revocations::default(),
             policies: Arc::new(Policies::new(narrows)),
             retired: RetiredKeys::default(),
@@ -192,7 +193,7 @@ impl Credentials {
             }
         };
         let id: Box<str> = key.id().into();
-        match self.keys.insert(id.clone(), key) {
+        match self.keys.insert(key) {
             Some(_) => Touched::Key(id),
             None => Touched::Nobody,
         }
@@ -226,12 +227,17 @@ impl Credentials {
 
     /// Whether a key of this id is known.
     pub(crate) fn has_key(&self, id: &str) -> bool {
-        self.keys.contains_key(id)
+        self.keys.get(id).is_some()
+    }
+
+    /// Whether a key is for this certificate.
+    pub(crate) fn has_key_for(&self, certificate: &ClientCertificate) -> bool {
+        self.keys.of_certificate(&certificate.fingerprint).is_some()
     }
 
     /// Returns the ids of all keys, with their tenants and their ends.
     pub(crate) fn all_keys(&self) -> impl Iterator<Item = (&str, Holder, Option<DateTime>)> {
-        self.keys.values().map(facts_of_key)
+        self.keys.iter().map(facts_of_key)
     }
 
     /// Returns the tenant of a key and its end.
@@ -276,9 +282,9 @@ impl Credentials {
         revocation.revokes(facts, now)
     }
 
-    /// Returns the number of keys.
-    pub(crate) fn keys(&self) -> usize {
-        self.keys.len()
+    /// Returns the number of keys with a text, and of those for a certificate.
+    pub(crate) fn keys(&self) -> (usize, usize) {
+        self.keys.counts()
     }
 
     /// Returns the number of revocations.
@@ -288,12 +294,29 @@ impl Credentials {
 
     /// Returns the caller that a key proves.
     pub(crate) fn authenticate(&self, key: &KeyText, now: DateTime) -> Result<Caller, Refusal> {
-        let stored = self.keys.get(&*key.id()).ok_or(Refusal::Unknown)?;
-        if !stored.has_hash(&key.hash()) {
+        let stored = self.keys.get(&key.id()).ok_or(Refusal::Unknown)?;
+        if !stored.has_text(&key.hash()) {
             return Err(Refusal::Unknown);
         }
-        self.judge_key(stored, now)?;
+        self.judge_key(stored, stored.expires_at(), now)?;
         Ok(stored.caller())
+    }
+
+    /// Returns the caller that a client's certificate proves. It ends with the certificate, if not sooner.
+    pub(crate) fn authenticate_certificate(
+        &self,
+        certificate: &ClientCertificate,
+        now: DateTime,
+    ) -> Result<Caller, Refusal> {
+        let stored = self.keys.of_certificate(&certificate.fingerprint);
+        let stored = stored.ok_or(Refusal::Unknown)?;
+        let mut caller = stored.caller();
+        if let Credential::Key { not_after, .. } = &mut caller.credential {
+            *not_after = Some(certificate.not_after);
+        }
+        caller.expires_at = first(caller.expires_at, Some(certificate.not_after));
+        self.judge_key(stored, caller.expires_at, now)?;
+        Ok(caller)
     }
 
     /// Judges a caller that was authenticated before: whether its credential still stands and gives it as much.
@@ -305,24 +328,23 @@ impl Credentials {
     ) -> Result<Option<DateTime>, Refusal> {
         match &caller.credential {
             Credential::None => Ok(None),
-            Credential::Key { id, hash } => {
+            Credential::Key {
+                id,
+                hash,
+                not_after,
+            } => {
                 let stored = self.keys.get(id).filter(|stored| stored.has_hash(hash));
                 let stored = stored.ok_or(Refusal::Unknown)?;
-                self.judge_key(stored, now)?;
+                let end = first(stored.expires_at(), *not_after);
+                self.judge_key(stored, end, now)?;
                 if !stored.gives_as_much(caller) {
                     return Err(Refusal::Changed);
                 }
-                Ok(stored.expires_at())
+                Ok(end)
             }
             Credential::Token(token) => {
                 self.judge_token(token, caller, now)?;
-                let end = self
-                    .retired
-                    .end_of(token)
-                    .into_iter()
-                    .chain(caller.expires_at)
-                    .min();
-                match end {
+                match first(self.retired.end_of(token), caller.expires_at) {
                     Some(end) if end <= now => Err(Refusal::Expired),
                     end => Ok(end),
                 }
@@ -330,13 +352,18 @@ impl Credentials {
         }
     }
 
-    fn judge_key(&self, key: &StoredKey, now: DateTime) -> Result<(), Refusal> {
+    fn judge_key(
+        &self,
+        key: &StoredKey,
+        end: Option<DateTime>,
+        now: DateTime,
+    ) -> Result<(), Refusal> {
         let facts = Facts {
             token: None,
             tenant: key.tenant(),
             issued_at: key.created_at(),
         };
-        self.judge_facts(facts, key.expires_at(), now)
+        self.judge_facts(facts, end, now)
     }
 
     fn judge_token(
@@ -362,6 +389,11 @@ impl Credentials {
         }
         Ok(())
     }
+}
+
+/// Returns the first of two ends.
+fn first(one: Option<DateTime>, other: Option<DateTime>) -> Option<DateTime> {
+    one.into_iter().chain(other).min()
 }
 
 fn facts_of_token<'c>(token: &'c TokenIdentity, caller: &'c Caller) -> Facts<'c> {
@@ -600,7 +632,7 @@ mod tests {
         assert_eq!(all.apply(&dropped), Touched::Everybody);
         assert_eq!(
             (all.keys(), all.authenticate(&text, NOW)),
-            (0, Err(Refusal::Unknown))
+            ((0, 0), Err(Refusal::Unknown))
         );
     }
 

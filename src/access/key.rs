@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::{
     Caller, CallerKind, Claims, Credential, KeyLimits, MOST_CLAIMS, SaidQuotas, Scope, Scopes,
-    sight::KEY_OWNER,
+    certificate::Fingerprint, sight::KEY_OWNER,
 };
 
 /// The most entries in a key's list of networks, origins or subscriptions.
@@ -22,11 +22,30 @@ pub(crate) struct KeyFault {
     pub reason: &'static str,
 }
 
+/// The part of a stored key that it is known by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum KeyProof {
+    /// The SHA-256 of its text.
+    Text([u8; 32]),
+    /// The fingerprint of a client's certificate. There is no text.
+    Certificate(Fingerprint),
+}
+
+impl KeyProof {
+    /// Returns the field of the document, and its bytes.
+    pub(super) fn stored(&self) -> (&'static str, &[u8; 32]) {
+        match self {
+            Self::Text(hash) => ("hash", hash),
+            Self::Certificate(fingerprint) => ("certificate", fingerprint),
+        }
+    }
+}
+
 /// An API key, as the feed has applied its document.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct StoredKey {
     id: Box<str>,
-    hash: [u8; 32],
+    proof: KeyProof,
     scopes: Scopes,
     expires_at: Option<DateTime>,
     created_at: Option<DateTime>,
@@ -89,7 +108,7 @@ impl StoredKey {
             scopes = scopes.without(Scope::Admin);
         }
         Ok(Self {
-            hash: hash_of(document)?,
+            proof: proof_of(document)?,
             id,
             scopes,
             expires_at: date_of(document, "expiresAt")?,
@@ -104,8 +123,21 @@ impl StoredKey {
     }
 
     /// Whether this is the key whose text has this SHA-256. It takes as long whatever the answer is.
-    pub(crate) fn has_hash(&self, hash: &[u8; 32]) -> bool {
-        self.hash.ct_eq(hash).into()
+    pub(crate) fn has_text(&self, hash: &[u8; 32]) -> bool {
+        matches!(self.proof, KeyProof::Text(_)) && self.has_hash(hash)
+    }
+
+    /// Whether it has this hash, be it of its text or its certificate: then it is the key that it was.
+    pub(super) fn has_hash(&self, hash: &[u8; 32]) -> bool {
+        self.proof.stored().1.ct_eq(hash).into()
+    }
+
+    /// Returns the fingerprint of the certificate that it is for.
+    pub(crate) fn certificate(&self) -> Option<&Fingerprint> {
+        match &self.proof {
+            KeyProof::Text(_) => None,
+            KeyProof::Certificate(fingerprint) => Some(fingerprint),
+        }
     }
 
     /// Returns the tenant; `None` is an operator's key.
@@ -154,7 +186,8 @@ impl StoredKey {
             expires_at: self.expires_at,
             credential: Credential::Key {
                 id: self.id.clone(),
-                hash: self.hash,
+                hash: *self.proof.stored().1,
+                not_after: None,
             },
             limits: more.limits,
             quotas: more.quotas,
@@ -221,13 +254,26 @@ fn list_of<T>(
     Ok(Some(list.into()))
 }
 
-fn hash_of(document: &RawDocument) -> Result<[u8; 32], KeyFault> {
-    match value_of(document, "hash")? {
-        Some(RawBsonRef::Binary(binary)) if binary.subtype == BinarySubtype::Generic => binary
-            .bytes
-            .try_into()
-            .map_err(|_| fault("hash", "must have 32 bytes")),
-        _ => Err(fault("hash", "must be 32 bytes of binary data")),
+fn proof_of(document: &RawDocument) -> Result<KeyProof, KeyFault> {
+    let of_text = bytes_of(document, "hash")?;
+    match (of_text, bytes_of(document, "certificate")?) {
+        (Some(hash), None) => Ok(KeyProof::Text(hash)),
+        (None, Some(fingerprint)) => Ok(KeyProof::Certificate(fingerprint)),
+        (None, None) => Err(fault("hash", "must be 32 bytes of binary data")),
+        (Some(_), Some(_)) => Err(fault("certificate", "must not stand beside a hash")),
+    }
+}
+
+fn bytes_of(document: &RawDocument, field: &'static str) -> Result<Option<[u8; 32]>, KeyFault> {
+    match value_of(document, field)? {
+        None => Ok(None),
+        Some(RawBsonRef::Binary(binary)) if binary.subtype == BinarySubtype::Generic => {
+            let bytes = binary.bytes.try_into();
+            bytes
+                .map(Some)
+                .map_err(|_| fault(field, "must have 32 bytes"))
+        }
+        Some(_) => Err(fault(field, "must be 32 bytes of binary data")),
     }
 }
 
@@ -237,11 +283,13 @@ mod tests {
     use crate::access::KeyText;
     use bson::{Binary, Bson, Document, RawDocumentBuf, doc};
 
+    fn binary(bytes: Vec<u8>) -> Bson {
+        let subtype = BinarySubtype::Generic;
+        Binary { subtype, bytes }.into()
+    }
+
     fn stored(text: &KeyText, more: Document) -> Document {
-        let hash = Binary {
-            subtype: BinarySubtype::Generic,
-            bytes: text.hash().to_vec(),
-        };
+        let hash = binary(text.hash().to_vec());
         let mut document = doc! {"_id": text.id(), "hash": hash, "scopes": ["events:read"]};
         document.extend(more);
         document
@@ -259,7 +307,7 @@ mod tests {
             "subscriptions": ["a"], "limits": {"connections": 3}, "expiresAt": DateTime::MAX, "name": "mine",
         };
         let key = read(&stored(&text, more)).unwrap();
-        assert!(key.has_hash(&text.hash()) && !key.has_hash(&KeyText::mint().hash()));
+        assert!(key.has_text(&text.hash()) && !key.has_text(&KeyText::mint().hash()));
         let caller = key.caller();
         assert_eq!(
             caller.owner.as_deref(),
@@ -272,6 +320,18 @@ mod tests {
         assert_eq!(caller.limits.networks.unwrap().len(), 1);
         assert_eq!(caller.claims.to_document(), doc! {"region": "eu"});
         assert_eq!(caller.quotas.to_document(), doc! {"connections": 3_i64});
+    }
+
+    #[test]
+    fn a_key_for_a_certificate_has_no_text() {
+        let hash = KeyText::mint().hash();
+        let document =
+            doc! {"_id": "a", "certificate": binary(hash.to_vec()), "scopes": ["metrics"]};
+        let key = read(&document).unwrap();
+        assert_eq!(key.certificate(), Some(&hash));
+        assert!(!key.has_text(&hash));
+        assert!(key.caller().may(Scope::Metrics));
+        assert_eq!(key.caller().owner.as_deref(), Some("key:a"));
     }
 
     #[test]
@@ -299,14 +359,11 @@ mod tests {
         for (field, value) in [
             ("_id", Bson::from(5)),
             ("hash", Bson::from("text")),
-            (
-                "hash",
-                Binary {
-                    subtype: BinarySubtype::Generic,
-                    bytes: vec![1; 31],
-                }
-                .into(),
-            ),
+            ("hash", binary(vec![1; 31])),
+            ("certificate", "text".into()),
+            ("certificate", binary(vec![1; 31])),
+            // Nobody could say which of the two counts.
+            ("certificate", binary(vec![1; 32])),
             ("scopes", "admin".into()),
             ("scopes", vec![Bson::from(1)].into()),
             ("tenant", vec![Bson::from("acme")].into()),

@@ -3,7 +3,9 @@
 use bson::{Binary, DateTime, Document, doc, spec::BinarySubtype};
 use ipnet::IpNet;
 
-use super::{Caller, Claims, KeyText, Quota, SaidQuotas, Scope, Scopes};
+use super::{
+    Caller, Claims, KeyProof, KeyText, Quota, SaidQuotas, Scope, Scopes, certificate::Fingerprint,
+};
 
 /// A key to be made.
 #[derive(Clone, PartialEq, Default, Debug)]
@@ -18,6 +20,8 @@ pub(crate) struct NewKey {
     pub subscriptions: Option<Vec<String>>,
     pub quotas: SaidQuotas,
     pub expires_at: Option<DateTime>,
+    /// The certificate of a client that the key is for. `None`: it has a text.
+    pub certificate: Option<Fingerprint>,
 }
 
 /// A field of a new key that gives more than its maker has.
@@ -48,6 +52,10 @@ impl NewKey {
                 Some(claims) if *claims != maker.claims => return Err(of_tenant("claims")),
                 _ => self.claims = Some(maker.claims.clone()),
             }
+        }
+        if self.certificate.is_some() && maker.tenant.is_some() {
+            // A certificate is no secret. Whoever binds it to a key says for whom its holder acts.
+            return excess("certificate", "is for operators");
         }
         if self.tenant.is_some() && self.scopes.iter().any(|scope| scope == Scope::Admin) {
             return excess(
@@ -91,14 +99,19 @@ impl NewKey {
         Ok(self)
     }
 
-    /// Returns the document of the key with this text.
+    /// Returns the document of the key with this text. A key for a certificate takes the id from it and nothing else.
     pub(crate) fn to_document(&self, text: &KeyText, by: &str, now: DateTime) -> Document {
-        let hash = Binary {
+        let proof = match self.certificate {
+            None => KeyProof::Text(text.hash()),
+            Some(fingerprint) => KeyProof::Certificate(fingerprint),
+        };
+        let (field, bytes) = proof.stored();
+        let proof = Binary {
             subtype: BinarySubtype::Generic,
-            bytes: text.hash().to_vec(),
+            bytes: bytes.to_vec(),
         };
         let scopes: Vec<_> = self.scopes.iter().map(Scope::as_str).collect();
-        let mut document = doc! {"_id": text.id(), "hash": hash, "scopes": scopes};
+        let mut document = doc! {"_id": text.id(), field: proof, "scopes": scopes};
         let mut set = |field: &str, value: Option<bson::Bson>| {
             if let Some(value) = value {
                 document.insert(field, value);
@@ -220,7 +233,7 @@ mod tests {
         assert_eq!(minted.limits, maker.limits);
         assert_eq!(minted.quotas, maker.quotas);
         assert_eq!(minted.expires_at, maker.expires_at);
-        assert!(stored.has_hash(&text.hash()));
+        assert!(stored.has_text(&text.hash()));
     }
 
     #[test]
@@ -273,6 +286,13 @@ mod tests {
                 "subscriptions",
                 NewKey {
                     subscriptions: Some(vec!["c".to_owned()]),
+                    ..NewKey::default()
+                },
+            ),
+            (
+                "certificate",
+                NewKey {
+                    certificate: Some([1; 32]),
                     ..NewKey::default()
                 },
             ),
@@ -342,6 +362,8 @@ mod tests {
         assert_eq!(asked.clone().within(&operator).unwrap_err().field, "scopes");
         asked.tenant = None;
         assert!(asked.clone().within(&operator).is_ok());
+        asked.certificate = Some([1; 32]);
+        assert_eq!(asked.clone().within(&operator).unwrap(), asked);
         operator.scopes = Scopes::of(&[Scope::KeysWrite]);
         assert_eq!(asked.within(&operator).unwrap_err().field, "scopes");
     }

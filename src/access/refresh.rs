@@ -96,6 +96,7 @@ mod tests {
         let key = Credential::Key {
             id: "42".into(),
             hash: [0; 32],
+            not_after: None,
         };
         for (fresh, goes_on) in [
             (fresh(), true),

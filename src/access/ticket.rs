@@ -69,7 +69,15 @@ pub(crate) fn ticket_caller(document: &RawDocument) -> Option<Caller> {
 fn credential_document(credential: &Credential) -> Document {
     match credential {
         Credential::None => doc! {},
-        Credential::Key { id, hash } => doc! {"key": &**id, "hash": binary(hash)},
+        Credential::Key {
+            id,
+            hash,
+            not_after,
+        } => doc! {
+            "key": &**id,
+            "hash": binary(hash),
+            "notAfter": not_after.map_or(Bson::Null, Bson::from),
+        },
         Credential::Token(token) => {
             let optional = |text: &Option<Box<str>>| text.as_deref().map_or(Bson::Null, Bson::from);
             doc! {
@@ -93,8 +101,11 @@ fn binary(bytes: &[u8]) -> Binary {
 
 fn credential(stored: &RawDocument) -> Option<Credential> {
     if let Some(id) = text(stored, "key")? {
-        let hash = stored.get_binary("hash").ok()?.bytes.try_into().ok()?;
-        return Some(Credential::Key { id, hash });
+        return Some(Credential::Key {
+            id,
+            hash: stored.get_binary("hash").ok()?.bytes.try_into().ok()?,
+            not_after: date(stored, "notAfter")?,
+        });
     }
     Some(Credential::Token(Box::new(TokenIdentity {
         issuer: text(stored, "issuer")??,
@@ -166,6 +177,7 @@ mod tests {
             credential: Credential::Key {
                 id: "key_a".into(),
                 hash: [7; 32],
+                not_after: None,
             },
             ..Caller::anybody()
         }
@@ -199,6 +211,15 @@ mod tests {
             ..expected.clone()
         };
         assert!(restored(&stored(&of_token)) == Some(of_token));
+        let by_certificate = Caller {
+            credential: Credential::Key {
+                id: "key_a".into(),
+                hash: [7; 32],
+                not_after: Some(DateTime::from_millis(9)),
+            },
+            ..expected
+        };
+        assert!(restored(&stored(&by_certificate)) == Some(by_certificate));
         let operator = Caller {
             tenant: None,
             policy: None,
@@ -238,6 +259,10 @@ mod tests {
         let mut document = stored(&caller());
         let credential = document.get_document_mut("credential").unwrap();
         credential.insert("hash", "text");
+        assert!(restored(&document).is_none());
+        let mut document = stored(&caller());
+        let credential = document.get_document_mut("credential").unwrap();
+        credential.insert("notAfter", 5);
         assert!(restored(&document).is_none());
     }
 }

@@ -2,9 +2,13 @@
 //!
 //! The first key of an administrator is made here: whoever can write to the database is an operator anyway.
 
-use std::time::Duration;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use bson::DateTime;
+use bson::{DateTime, RawDocument};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -14,10 +18,10 @@ use super::{
 };
 use crate::{
     access::{
-        Caller, Claims, Excess, KeyText, MOST_CLAIMS, NewKey, Quota, SaidQuotas, Scope, StoredKey,
-        is_tenant, shown_prefix,
+        Caller, Claims, ClientCertificate, Excess, Fingerprint, KeyText, MOST_CLAIMS, NewKey,
+        Quota, SaidQuotas, Scope, StoredKey, is_tenant, shown_fingerprint, shown_prefix,
     },
-    store::{Actor, KeyQuery, Store},
+    store::{Actor, KeyQuery, Store, StoreError},
 };
 
 /// The most keys that are read at once.
@@ -35,7 +39,7 @@ pub(crate) struct Args {
 #[derive(clap::Subcommand, Debug)]
 enum Action {
     /// Make a key, and print it once
-    Create(Create),
+    Create(Box<Create>),
     /// List keys
     List(List),
     /// Revoke a key: its sockets end on every node
@@ -72,6 +76,9 @@ struct Create {
     /// The time until the key expires, such as 90d
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     expires_in: Option<Duration>,
+    /// A PEM file with the client certificate that the key is for; such a key has no text
+    #[arg(long, value_name = "FILE")]
+    certificate: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -107,6 +114,7 @@ Examples:
   tidegate key create --scope admin --name ops --expires-in 90d
   tidegate key create --scope events:read --scope subscriptions:own --name billing
   tidegate key create --scope events:publish --tenant acme --limit publish_per_second=50
+  tidegate key create --scope events:publish --name shop --certificate shop.pem
   tidegate key list
 
 The key itself is printed to standard output, and everything else to standard error. It is not stored:
@@ -138,7 +146,7 @@ fn limit(text: &str) -> Result<(Quota, u32), String> {
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     match args.action {
-        Action::Create(args) => create(args).await,
+        Action::Create(args) => create(*args).await,
         Action::List(args) => list(args).await,
         Action::Delete(args) => delete(args).await,
     }
@@ -148,6 +156,18 @@ async fn connect(settings: &Settings) -> Result<Store, Failure> {
     let config = settings.load(&[])?;
     let store = Store::connect(&config).await;
     store.map_err(|error| Failure::store(&error))
+}
+
+/// Reads the certificate that a key shall be for. One that has ended would be of no use.
+fn read_certificate(path: &Path, now: DateTime) -> Result<Fingerprint, Failure> {
+    let failed = |reason: String| Failure::Failed(format!("{}: {reason}", path.display()));
+    let text = fs::read(path).map_err(|error| failed(error.to_string()))?;
+    let certificate = ClientCertificate::of_pem(&text);
+    let certificate = certificate.map_err(|fault| failed(format!("the file {fault}")))?;
+    if certificate.not_after <= now {
+        return Err(failed("the certificate has expired".to_owned()));
+    }
+    Ok(certificate.fingerprint)
 }
 
 async fn create(args: Create) -> Result<(), Failure> {
@@ -168,6 +188,10 @@ async fn create(args: Create) -> Result<(), Failure> {
         let reason = format!("--claim may be given {MOST_CLAIMS} times at most");
         return Err(Failure::Failed(reason));
     }
+    let certificate = args.certificate.as_deref();
+    let certificate = certificate
+        .map(|path| read_certificate(path, now))
+        .transpose()?;
     let mut claims = Claims::default();
     for (name, value) in &args.claims {
         claims.insert(
@@ -190,6 +214,7 @@ async fn create(args: Create) -> Result<(), Failure> {
         subscriptions: (!args.subscriptions.is_empty()).then_some(args.subscriptions),
         quotas,
         expires_at: end,
+        certificate,
     };
     let key = key.within(&Caller::anybody()).map_err(|excess| {
         let Excess { field, reason } = excess;
@@ -202,12 +227,22 @@ async fn create(args: Create) -> Result<(), Failure> {
     let text = KeyText::mint();
     let document = key.to_document(&text, "cli", now);
     let stored = store.insert_key(&document, &Actor::operator()).await;
-    stored.map_err(|error| Failure::store(&error))?;
+    stored.map_err(|error| match error {
+        // No two ids are the same.
+        StoreError::Duplicate => Failure::Failed("another key is for this certificate".to_owned()),
+        error => Failure::store(&error),
+    })?;
     if args.json {
-        style::print_json(json!({"id": text.id(), "key": text.reveal()}))
-    } else {
-        style::note(format!("{} {}", paint(GOOD, "made"), text.id()));
-        style::print(text.reveal())
+        let secret = certificate.is_none().then(|| text.reveal());
+        let certificate = certificate.as_ref().map(shown_fingerprint);
+        return style::print_json(
+            json!({"id": text.id(), "key": secret, "certificate": certificate}),
+        );
+    }
+    style::note(format!("{} {}", paint(GOOD, "made"), text.id()));
+    match certificate {
+        None => style::print(text.reveal()),
+        Some(_) => Ok(()),
     }
 }
 
@@ -222,30 +257,15 @@ async fn list(args: List) -> Result<(), Failure> {
     loop {
         let keys = store.list_keys(&query).await;
         let keys = keys.map_err(|error| Failure::store(&error))?;
+        let ids = keys
+            .documents
+            .iter()
+            .map(|key| key.get_str("_id").unwrap_or_default());
+        let times = store.last_uses(ids).await;
+        let times = times.map_err(|error| Failure::store(&error))?;
         for key in &keys.documents {
-            let id = key.get_str("_id").unwrap_or_default();
-            let name = key.get_str("name").unwrap_or_default();
-            let (state, caller) = match StoredKey::read(key) {
-                Ok(stored) => ("sound", Some(stored.caller())),
-                Err(_) => ("broken", None),
-            };
-            let scopes: Vec<_> = caller.iter().flat_map(|c| c.scopes.iter()).collect();
-            let scopes: Vec<_> = scopes.into_iter().map(Scope::as_str).collect();
-            let tenant = caller.as_ref().and_then(|caller| caller.tenant.as_deref());
-            let end = caller.as_ref().and_then(|caller| caller.expires_at);
-            let end = end.and_then(|end| end.try_to_rfc3339_string().ok());
-            if args.json {
-                let limits = caller.as_ref().map(|caller| said(&caller.quotas));
-                style::print_json(json!({
-                    "id": id, "prefix": shown_prefix(id), "name": name, "state": state,
-                    "scopes": scopes, "tenant": tenant, "limits": limits, "expiresAt": end,
-                }))?;
-            } else {
-                let tenant = tenant.unwrap_or("(operator)");
-                let end = end.as_deref().unwrap_or("never");
-                let scopes = scopes.join(" ");
-                style::print(format!("{id}  {tenant}  {scopes}  expires {end}  {name}"))?;
-            }
+            let last = times.get(key.get_str("_id").unwrap_or_default());
+            print_key(key, last.copied(), args.json)?;
         }
         match keys.documents.last() {
             Some(last) if !keys.exhausted => {
@@ -263,6 +283,40 @@ fn said(limits: &SaidQuotas) -> Map<String, Value> {
         Some((quota.name().to_owned(), number.into()))
     });
     said.collect()
+}
+
+fn print_key(key: &RawDocument, last_used_at: Option<DateTime>, json: bool) -> Result<(), Failure> {
+    let id = key.get_str("_id").unwrap_or_default();
+    let name = key.get_str("name").unwrap_or_default();
+    let (state, stored) = match StoredKey::read(key) {
+        Ok(stored) => ("sound", Some(stored)),
+        Err(_) => ("broken", None),
+    };
+    let certificate = stored.as_ref().and_then(StoredKey::certificate);
+    let caller = stored.as_ref().map(StoredKey::caller);
+    let scopes: Vec<_> = caller.iter().flat_map(|c| c.scopes.iter()).collect();
+    let scopes: Vec<_> = scopes.into_iter().map(Scope::as_str).collect();
+    let tenant = caller.as_ref().and_then(|caller| caller.tenant.as_deref());
+    let shown = |time: Option<DateTime>| time.and_then(|time| time.try_to_rfc3339_string().ok());
+    let end = shown(caller.as_ref().and_then(|caller| caller.expires_at));
+    let last_used_at = shown(last_used_at);
+    if json {
+        let prefix = certificate.is_none().then(|| shown_prefix(id));
+        let limits = caller.as_ref().map(|caller| said(&caller.quotas));
+        return style::print_json(json!({
+            "id": id, "prefix": prefix, "certificate": certificate.map(shown_fingerprint), "name": name,
+            "state": state, "scopes": scopes, "tenant": tenant, "limits": limits, "expiresAt": end, "lastUsedAt": last_used_at,
+        }));
+    }
+    let tenant = tenant.unwrap_or("(operator)");
+    let (end, used) = (
+        end.as_deref().unwrap_or("never"),
+        last_used_at.as_deref().unwrap_or("never"),
+    );
+    let scopes = scopes.join(" ");
+    style::print(format!(
+        "{id}  {tenant}  {scopes}  expires {end}  used {used}  {name}"
+    ))
 }
 
 async fn delete(args: Delete) -> Result<(), Failure> {

@@ -54,6 +54,12 @@ impl Config {
                 "tls.key",
                 &self.tls.key,
             ),
+            (
+                "tls.certificate",
+                &self.tls.certificate,
+                "tls.client_ca",
+                &self.tls.client_ca,
+            ),
         ] {
             if value.is_empty() && !needed.is_empty() {
                 return refuse(setting, &format!("is needed beside {other}"));
@@ -73,6 +79,13 @@ impl Config {
         let origins = self.cors.origins.iter().enumerate();
         for (index, text) in origins.filter(|(_, text)| *text != "*") {
             Origin::parse(text).map_err(|reason| item("cors.origins", index, reason))?;
+        }
+        let of_cookie = |reason| ConfigError::refused("browser.cookie", reason);
+        self.browser.check().map_err(of_cookie)?;
+        if self.browser.cookie().is_some() && self.cors.origins.iter().any(|text| text == "*") {
+            return Err(of_cookie(
+                "must not be set where cors.origins has *: every page could use the cookie. List the origins",
+            ));
         }
         for (index, text) in self.hosts.iter().enumerate() {
             host(text).map_err(|reason| item("hosts", index, reason))?;

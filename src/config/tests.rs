@@ -214,6 +214,44 @@ fn settings_that_bound_each_other_are_refused_together() {
     }
 }
 
+#[test]
+fn a_cookie_has_a_name_that_browsers_guard_and_is_for_no_page_of_every_origin() {
+    let cookie = |name: &str| format!("[browser]\ncookie = \"{name}\"\n");
+    for name in ["", "__Host-tidegate", "__Secure-t", "__Host-a.b_c-1"] {
+        let toml = format!("{}[cors]\norigins = [\"https://a.example\"]", cookie(name));
+        let config = load(&toml, &[]).unwrap();
+        assert_eq!(config.browser.cookie(), (!name.is_empty()).then_some(name));
+    }
+    for (name, reason) in [
+        ("tidegate", "must begin with __Host- or __Secure-"),
+        ("__host-tidegate", "must begin with __Host- or __Secure-"),
+        ("__HOST-tidegate", "must begin with __Host- or __Secure-"),
+        ("__Http-tidegate", "must begin with __Host- or __Secure-"),
+        ("x__Host-tidegate", "must begin with __Host- or __Secure-"),
+        ("__Host-", "behind the prefix"),
+        ("__Host-a=b", "behind the prefix"),
+        ("__Host-a;b", "behind the prefix"),
+        ("__Host-a b", "behind the prefix"),
+        ("__Host-\u{e4}", "behind the prefix"),
+    ] {
+        let refused = refusal(&cookie(name));
+        assert!(refused.starts_with("browser.cookie: "), "{name}: {refused}");
+        assert!(refused.contains(reason), "{name}: {refused}");
+    }
+    let every = "[cors]\norigins = [\"https://a.example\", \"*\"]";
+    assert!(load(every, &[]).is_ok());
+    let refused = refusal(&format!("{}{every}", cookie("__Host-tidegate")));
+    assert!(refused.starts_with("browser.cookie: must not be set where cors.origins has *"));
+}
+
+#[test]
+fn clients_are_asked_for_certificates_over_tls_alone() {
+    let refused = refusal("[tls]\nclient_ca = \"a.pem\"");
+    assert_eq!(refused, "tls.certificate: is needed beside tls.client_ca");
+    let files = "[tls]\ncertificate = \"c\"\nkey = \"k\"\nclient_ca = \"a\"";
+    assert!(load(files, &[]).is_ok());
+}
+
 /// Wherever a secret can get to in a file, or in the text of a variable or a flag.
 #[test]
 fn no_message_quotes_a_value() {

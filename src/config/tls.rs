@@ -10,6 +10,9 @@ pub struct Tls {
     pub certificate: String,
     /// The PEM file with the certificate's private key. Default none.
     pub key: String,
+    /// The PEM file with the certificates of those who sign clients' certificates. Default none: clients are not asked
+    /// for one.
+    pub client_ca: String,
 }
 
 impl Tls {

@@ -11,9 +11,11 @@ pub(crate) mod body;
 mod bounds;
 pub(crate) mod budget;
 pub(crate) mod caller;
+mod certificate;
 pub(crate) mod client_address;
 mod client_tasks;
 pub(crate) mod conditional;
+mod cookie;
 pub(crate) mod cors;
 mod creations;
 mod description;
@@ -33,6 +35,7 @@ mod own_tickets;
 pub(crate) mod page_cursor;
 pub(crate) mod path_id;
 pub(crate) mod paths;
+mod presented;
 pub(crate) mod problem;
 mod proof;
 pub(crate) mod query;
@@ -44,6 +47,7 @@ pub(crate) mod ticket;
 pub(crate) mod token;
 mod unauthenticated;
 mod unknown_keys;
+mod uses;
 
 pub(crate) use self::{
     abort::{Abort, Outcome},
@@ -52,4 +56,5 @@ pub(crate) use self::{
     description::Description,
     proof::Proof,
     state::{AppState, Shared},
+    uses::{USE_INTERVAL, Uses},
 };

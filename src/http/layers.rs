@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
+    access::Caller,
     config::Config,
     http::{
         edge::{
@@ -41,6 +42,8 @@ pub(crate) struct Layers {
     metrics: Arc<Metrics>,
     hosts: Arc<Hosts>,
     origins: Arc<Origins>,
+    /// True if browsers prove who their users are without the page's doing: by a cookie or a certificate.
+    browsers_prove: bool,
     pub(crate) proxies: Arc<Proxies>,
     stopping: Stopping,
 }
@@ -52,6 +55,7 @@ impl Layers {
             metrics,
             hosts: Arc::new(Hosts::new(config)),
             origins: Arc::new(Origins::new(config)),
+            browsers_prove: config.browser.cookie().is_some() || !config.tls.client_ca.is_empty(),
             proxies: Arc::new(Proxies::new(&config.proxy)),
             stopping: Stopping {
                 drain: config.drain(),
@@ -80,7 +84,7 @@ impl Layers {
                 Arc::new(exchange),
                 Exchange::run,
             ));
-        let routes = match cors::layer(&self.origins) {
+        let routes = match cors::layer(&self.origins, self.browsers_prove) {
             Some(cors) => routes.layer(cors),
             None => routes,
         };
@@ -136,14 +140,15 @@ impl Exchange {
     async fn run(State(exchange): State<Arc<Self>>, request: Request, next: Next) -> Response {
         let is_safe = request.method().is_safe();
         let stream = StreamRequest::of(&request);
-        let response = match framing::check(request.headers()) {
-            Err(problem) => problem.into_response(),
+        let (response, caller) = match framing::check(request.headers()) {
+            Err(problem) => (problem.into_response(), None),
             Ok(()) => exchange.serve(request, next).await,
         };
+        let tenant = caller.as_ref().and_then(|caller| caller.tenant.as_deref());
         let response = match &exchange.answers {
             None => response,
-            Some(budget) if is_safe => answer::take_share(budget, response).await,
-            Some(budget) => answer::take_share_anyway(budget, response).await,
+            Some(budget) if is_safe => answer::take_share(budget, tenant, response).await,
+            Some(budget) => answer::take_share_anyway(budget, tenant, response).await,
         };
         let mut response = match stream {
             Some(stream) => stream.answer(&exchange.stopping, response),
@@ -153,17 +158,18 @@ impl Exchange {
         response
     }
 
-    async fn serve(&self, request: Request, next: Next) -> Response {
-        let response = match &self.serving {
-            None => next.run(request).await,
+    /// Has the request answered. Also returns the caller, if it proved itself.
+    async fn serve(&self, request: Request, next: Next) -> (Response, Option<Arc<Caller>>) {
+        let (response, caller) = match &self.serving {
+            None => (next.run(request).await, None),
             Some(state) => {
-                let (request, proved) = caller::identify(state, request).await;
+                let (request, caller) = caller::identify(state, request).await;
                 let mut response = next.run(request).await;
-                caller::complete(state, proved, &mut response);
-                response
+                caller::complete(state, caller.is_some(), &mut response);
+                (response, caller)
             }
         };
-        fallbacks::as_problem(response)
+        (fallbacks::as_problem(response), caller)
     }
 }
 

@@ -57,7 +57,7 @@ pub(crate) fn describe(
             "securitySchemes": {"bearer": {
                 "type": "http",
                 "scheme": "bearer",
-                "description": "An API key. Asked for where the service runs with `auth = \"required\"`. `x-scopes` lists the scopes of which a caller needs one. Browsers, which cannot set a header on a WebSocket, offer it as the subprotocol `tidegate.bearer.KEY` beside another one.",
+                "description": "An API key or a token. Asked for where the service runs with `auth = \"required\"`. `x-scopes` lists the scopes of which a caller needs one. Browsers, which cannot set a header on a WebSocket, offer it as the subprotocol `tidegate.bearer.KEY` beside another one. Where that is turned on, a token may come in a cookie, and a client certificate may stand for a key.",
             }},
         },
     })

@@ -25,7 +25,6 @@ use hyper::{
     service::{Service, service_fn},
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::ServerConfig;
 use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -35,8 +34,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use super::{admission::Admission, malformed_head};
+use super::{admission::Admission, malformed_head, tls::Handshakes};
 use crate::{
+    access::ClientCertificate,
     carrier::{GaugedTcp, TcpGauge, TcpPermit, Tls},
     config::{self, Config},
     http::{self, ClientTasks},
@@ -62,7 +62,7 @@ pub(super) struct Acceptor {
     full: Router,
     limits: config::Limits,
     /// `None`: connections are plain.
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Handshakes>,
     send_buffer_bytes: usize,
     pub(super) metrics: Arc<Metrics>,
     pub(super) layers: http::Layers,
@@ -75,11 +75,7 @@ pub(super) struct Acceptor {
 
 impl Acceptor {
     /// Begins with the answers of a node that is starting.
-    pub(super) fn new(
-        config: &Config,
-        metrics: Arc<Metrics>,
-        tls: Option<Arc<ServerConfig>>,
-    ) -> Self {
+    pub(super) fn new(config: &Config, metrics: Arc<Metrics>, tls: Option<Handshakes>) -> Self {
         let leaving = CancellationToken::new();
         let layers = http::Layers::new(config, Arc::clone(&metrics), leaving.clone());
         Self {
@@ -138,12 +134,17 @@ impl Acceptor {
             return;
         }
         let arrived = arrived(&tcp);
-        let Some(wire) = self.secure(tcp, remote, self.limits.header_timeout).await else {
+        let Some(secured) = self.secure(tcp, remote, self.limits.header_timeout).await else {
             return;
         };
-        let mut wire = GaugedTcp::new(wire, Some(permit), self.limits.answer_timeout);
+        let client = Client {
+            remote,
+            arrived,
+            certificate: secured.certificate,
+        };
+        let mut wire = GaugedTcp::new(secured.wire, Some(permit), self.limits.answer_timeout);
         let mut last = false;
-        while let Some(unread) = self.converse(wire, remote, arrived, last).await {
+        while let Some(unread) = self.converse(wire, client, last).await {
             wire = unread;
             last = self.closing.is_cancelled();
         }
@@ -155,14 +156,13 @@ impl Acceptor {
     async fn converse(
         self: &Arc<Self>,
         wire: GaugedTcp,
-        remote: SocketAddr,
-        arrived: http::LocalAddress,
+        client: Client,
         last: bool,
     ) -> Option<GaugedTcp> {
         let gauge = wire.gauge();
         let mut http = self.http(self.limits.header_timeout);
         let http = http.keep_alive(!last);
-        let service = self.service(remote, arrived, Arc::clone(&gauge));
+        let service = self.service(client, Arc::clone(&gauge));
         let mut serving = http
             .serve_connection(TokioIo::new(wire), service)
             .with_upgrades();
@@ -190,10 +190,10 @@ impl Acceptor {
         match served {
             // One that idles after an answer has done nothing wrong.
             Err(error) if !(idle && sent > 0) => {
-                self.failed(&error, remote);
+                self.failed(&error, client.remote);
                 malformed_head::refuse(wire, &parts.read_buf, &error).await;
             }
-            Ok(()) | Err(_) => end(wire, remote).await,
+            Ok(()) | Err(_) => end(wire, client.remote).await,
         }
         None
     }
@@ -201,17 +201,19 @@ impl Acceptor {
     /// Returns what answers the requests of a connection.
     fn service(
         self: &Arc<Self>,
-        remote: SocketAddr,
-        arrived: http::LocalAddress,
+        client: Client,
         gauge: Arc<TcpGauge>,
     ) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send>
     + use<> {
         let acceptor = Arc::clone(self);
         service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);
-            request.extensions_mut().insert(ConnectInfo(remote));
+            request.extensions_mut().insert(ConnectInfo(client.remote));
             request.extensions_mut().insert(Arc::clone(&gauge));
-            request.extensions_mut().insert(arrived);
+            request.extensions_mut().insert(client.arrived);
+            if let Some(certificate) = client.certificate {
+                request.extensions_mut().insert(certificate);
+            }
             let answering = acceptor.answers().clone().oneshot(request);
             let leaving = acceptor.leaving.clone();
             async move {
@@ -230,10 +232,10 @@ impl Acceptor {
     async fn turn_away(self: Arc<Self>, tcp: TcpStream, remote: SocketAddr) {
         let patience = self.limits.header_timeout.min(REFUSAL_TIMEOUT);
         let arrived = arrived(&tcp);
-        let Some(wire) = self.secure(tcp, remote, patience).await else {
+        let Some(secured) = self.secure(tcp, remote, patience).await else {
             return;
         };
-        let wire = GaugedTcp::new(wire, None, patience);
+        let wire = GaugedTcp::new(secured.wire, None, patience);
         let acceptor = Arc::clone(&self);
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(arrived);
@@ -266,17 +268,24 @@ impl Acceptor {
         tcp: TcpStream,
         remote: SocketAddr,
         patience: Duration,
-    ) -> Option<(TcpStream, Option<Tls>)> {
-        let Some(settings) = &self.tls else {
-            return Some((tcp, None));
+    ) -> Option<Secured> {
+        let Some(handshakes) = &self.tls else {
+            return Some(Secured {
+                wire: (tcp, None),
+                certificate: None,
+            });
         };
-        let acceptor = TlsAcceptor::from(Arc::clone(settings));
+        let acceptor = TlsAcceptor::from(Arc::clone(&handshakes.borrow()));
         let shaking_hands = timeout(patience, Box::pin(acceptor.accept(tcp)));
         let shaken = self.closing.run_until_cancelled(shaking_hands).await?;
         let (error, cause) = match shaken {
             Ok(Ok(stream)) => {
                 let (tcp, session) = stream.into_inner();
-                return Some((tcp, Some(Tls::new(session))));
+                let shown = session.peer_certificates().and_then(<[_]>::first);
+                return Some(Secured {
+                    certificate: shown.and_then(|der| ClientCertificate::of_der(der)),
+                    wire: (tcp, Some(Tls::new(session))),
+                });
             }
             Ok(Err(error)) => (error, "tls"),
             Err(_) => (io::ErrorKind::TimedOut.into(), "header_timeout"),
@@ -319,6 +328,21 @@ async fn end(mut wire: GaugedTcp, remote: SocketAddr) {
     if let Err(error) = wire.end().await {
         tracing::trace!(%error, %remote, "a connection cannot be shut down");
     }
+}
+
+/// The client of a connection, as far as the connection tells.
+#[derive(Clone, Copy)]
+struct Client {
+    remote: SocketAddr,
+    arrived: http::LocalAddress,
+    certificate: Option<ClientCertificate>,
+}
+
+/// A connection after its handshake.
+struct Secured {
+    wire: (TcpStream, Option<Tls>),
+    /// The client's certificate, if it has one that is asked for.
+    certificate: Option<ClientCertificate>,
 }
 
 /// Returns the address of this node at which the client arrived.

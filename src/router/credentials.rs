@@ -8,7 +8,7 @@ use std::{
 use bson::DateTime;
 use tokio::time::sleep;
 
-use crate::access::{Caller, Credentials, KeyText, Policies, Refusal};
+use crate::access::{Caller, ClientCertificate, Credentials, KeyText, Policies, Refusal};
 
 /// A clock may be set meanwhile, so no end is waited for longer than this at once.
 const LONGEST_SLEEP: Duration = Duration::from_mins(1);
@@ -46,6 +46,14 @@ impl SharedCredentials {
         self.read(|all| all.authenticate(key, DateTime::now()))
     }
 
+    /// Returns the caller that a client's certificate proves now.
+    pub(crate) fn authenticate_certificate(
+        &self,
+        certificate: &ClientCertificate,
+    ) -> Result<Caller, Refusal> {
+        self.read(|all| all.authenticate_certificate(certificate, DateTime::now()))
+    }
+
     /// Judges a caller that was authenticated before. Returns the end of its credential.
     pub(crate) fn judge(&self, caller: &Caller) -> Result<Option<DateTime>, Refusal> {
         self.read(|all| all.judge(caller, DateTime::now()))
@@ -54,6 +62,11 @@ impl SharedCredentials {
     /// Whether a key of this id is applied.
     pub(crate) fn has_key(&self, id: &str) -> bool {
         self.read(|all| all.has_key(id))
+    }
+
+    /// Whether a key for this certificate is applied.
+    pub(crate) fn has_key_for(&self, certificate: &ClientCertificate) -> bool {
+        self.read(|all| all.has_key_for(certificate))
     }
 
     /// Looks something up.

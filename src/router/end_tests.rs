@@ -1,8 +1,8 @@
 //! Tests of the ends of credentials: a timer that is late lets nothing through, and a refresh counts in its place.
 
 use std::{
-    sync::Arc,
-    task::{Context, Poll, Waker},
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
 
@@ -12,10 +12,15 @@ use tokio::sync::mpsc;
 use super::{
     Attached, FeedChange, FeedChangeKind, FromFeed, RefreshError, RouterHandle,
     gap_tests::{at, change, made, new_router, of, wish},
+    observe::{EndedRight, Observed, ObserverInbox, ObserverInput},
     outbox::{End, Receiver, Taken},
+    registry::AliveGuard,
 };
 use crate::{
-    access::{Caller, CredentialKind, CredentialsChange, KeyText, Refusal, Scope, Scopes},
+    access::{
+        Caller, Credential, CredentialKind, CredentialsChange, KeyText, Refusal, Scope, Scopes,
+        TokenIdentity,
+    },
     protocol::{Ending, GapReason},
 };
 
@@ -45,7 +50,18 @@ fn stored(key: &KeyText, more: Document) -> FeedChangeKind {
 
 impl Node {
     async fn start() -> Self {
-        let (router, handle, feed) = new_router();
+        Self::start_observed().await.0
+    }
+
+    /// Starts it with an observer.
+    async fn start_observed() -> (Self, Observer) {
+        let (mut router, handle, feed) = new_router();
+        let (requests, received) = mpsc::channel(1);
+        let inbox = ObserverInbox::new(router.observe(), received);
+        let observer = Observer {
+            inbox,
+            _requests: requests,
+        };
         tokio::spawn(router.run());
         let (key, end) = (KeyText::mint(), later(1));
         let node = Self {
@@ -56,7 +72,7 @@ impl Node {
         };
         node.apply(4, made("a")).await;
         node.key_ends(5, end).await;
-        node
+        (node, observer)
     }
 
     async fn apply(&self, time: u32, kind: FeedChangeKind) {
@@ -172,9 +188,10 @@ async fn a_proof_that_was_taken_away_meanwhile_is_refused_and_another_caller_end
         ..node.caller()
     };
     let unknown = Caller {
-        credential: crate::access::Credential::Key {
+        credential: Credential::Key {
             id: "key_other".into(),
             hash: [0; 32],
+            not_after: None,
         },
         ..node.caller()
     };
@@ -207,4 +224,83 @@ async fn who_is_registered_no_more_hears_of_a_revocation_too() {
     let waited = node.handle.stopping_or_refused(&caller);
     let waited = tokio::time::timeout(Duration::from_mins(1), waited).await;
     assert_eq!(waited, Ok(None));
+}
+
+/// A session's task that closes its socket as soon as it is told.
+struct Prompt(Mutex<Option<AliveGuard>>);
+
+impl Wake for Prompt {
+    fn wake(self: Arc<Self>) {
+        drop(self.0.lock().unwrap().take());
+    }
+}
+
+/// An observer whom nobody asks.
+struct Observer {
+    inbox: ObserverInbox<()>,
+    _requests: mpsc::Sender<()>,
+}
+
+impl Observer {
+    async fn next_ended(&mut self) -> EndedRight {
+        loop {
+            match self.inbox.next().await {
+                Some(ObserverInput::Observed(Observed::Ended(ended))) => return ended,
+                Some(_) => {}
+                None => panic!("the router has ended"),
+            }
+        }
+    }
+}
+
+fn of_token() -> Caller {
+    let token = TokenIdentity {
+        issuer: "main".into(),
+        subject: "42".into(),
+        jti: Some("j".into()),
+        kid: None,
+        issued_at: None,
+        signed_by: [0; 32],
+    };
+    Caller {
+        credential: Credential::Token(Box::new(token)),
+        ..Caller::anybody()
+    }
+}
+
+#[tokio::test]
+async fn a_socket_that_closes_as_soon_as_its_session_is_told_is_counted() {
+    let document = |fields| RawDocumentBuf::try_from(&fields).unwrap();
+    for case in ["key", "keys", "revocation"] {
+        let (node, mut observer) = Node::start_observed().await;
+        let (change, caller) = match case {
+            "key" => {
+                let key = document(doc! {"_id": node.key.id()});
+                let deleted = CredentialsChange::Deleted(CredentialKind::Key, key);
+                (deleted, node.caller())
+            }
+            "keys" => (
+                CredentialsChange::AllDeleted(CredentialKind::Key),
+                node.caller(),
+            ),
+            _ => {
+                let revocation = document(doc! {"_id": "r", "jti": "j"});
+                let made = CredentialsChange::Stored(CredentialKind::Revocation, revocation);
+                (made, of_token())
+            }
+        };
+        let (mut attach, receiver) = wish(&node.handle, "a", None);
+        let (alive, closed) = AliveGuard::new();
+        attach.caller = Arc::new(caller);
+        attach.closed = closed.clone();
+        node.handle.attach(attach).await.unwrap();
+        let prompt = Waker::from(Arc::new(Prompt(Mutex::new(Some(alive)))));
+        let cx = Context::from_waker(&prompt);
+        let waiting = receiver.poll_take(&cx, 1, |_| false, &mut Vec::new());
+        assert!(waiting.is_pending() && !closed.is_closed(), "{case}");
+        node.apply(9, FeedChangeKind::Credentials(change)).await;
+        let ended = observer.next_ended().await;
+        assert!(closed.is_closed(), "{case}");
+        assert_eq!(ended.closed.len(), 1, "{case}");
+    }
 }

@@ -289,6 +289,11 @@ impl RouterHandle {
         self.ask(|reply| Input::Holdings(counted, ids, reply)).await
     }
 
+    /// Returns the ids of the keys that open sessions of this node hang on.
+    pub(crate) async fn keys_in_use(&self) -> Result<Vec<Box<str>>, Busy> {
+        self.ask(Input::KeysInUse).await
+    }
+
     /// Returns the channels of a subscription on this node, as far as their sessions are of the tenant in sight; `None` if
     /// it is unknown or out of sight.
     pub(crate) async fn connections(

@@ -181,19 +181,50 @@ impl<S: Copy + Eq + Hash> Registry<S> {
         self.by_credential.all()
     }
 
-    /// Returns the sockets of these callers' sessions that have ended, and are not closed yet.
-    pub(crate) fn sockets_left(&self, concerns: impl Fn(&Caller) -> bool) -> Vec<Closed> {
-        self.lingering.of(concerns)
+    /// Returns the sockets that are not closed, whether their sessions have ended or not, each with its caller.
+    fn sockets(&self) -> impl Iterator<Item = (&Caller, &Closed)> {
+        let sessions = self.sessions.values();
+        let theirs = sessions.map(|session| (&*session.new.caller, &session.new.closed));
+        let all = theirs.chain(self.lingering.sockets());
+        all.filter(|(_, closed)| !closed.is_closed())
     }
 
-    /// Returns the sockets of sessions that have ended, and are not closed yet, by the key that they hung on.
-    pub(crate) fn sockets_left_by_key(&self) -> HashMap<Box<str>, Vec<Closed>> {
-        self.lingering.by_key()
+    /// Returns the sockets of these callers that are not closed, whether their sessions have ended or not.
+    pub(crate) fn sockets_of(&self, concerns: impl Fn(&Caller) -> bool) -> Vec<Closed> {
+        let theirs = self.sockets().filter(|(caller, _)| concerns(caller));
+        theirs.map(|(_, closed)| closed.clone()).collect()
+    }
+
+    /// Returns the sockets of a key like [`Registry::sockets_of`].
+    pub(crate) fn sockets_of_key(&self, id: &str) -> Vec<Closed> {
+        let sessions = self.by_credential.of_key(id);
+        let sessions = sessions.iter().filter_map(|key| self.sessions.get(key));
+        let theirs = sessions.map(|session| &session.new.closed);
+        let ended = self.lingering.sockets();
+        let ended = ended.filter(|(caller, _)| caller.credential.key() == Some(id));
+        let all = theirs.chain(ended.map(|(_, closed)| closed));
+        all.filter(|closed| !closed.is_closed()).cloned().collect()
+    }
+
+    /// Returns the sockets of every key like [`Registry::sockets_of`].
+    pub(crate) fn sockets_by_key(&self) -> HashMap<Box<str>, Vec<Closed>> {
+        let mut all: HashMap<Box<str>, Vec<Closed>> = HashMap::new();
+        for (caller, closed) in self.sockets() {
+            if let Some(id) = caller.credential.key() {
+                all.entry(id.into()).or_default().push(closed.clone());
+            }
+        }
+        all
     }
 
     /// Returns the number of sessions that hang on a key.
     pub(crate) fn count_of_key(&self, id: &str) -> usize {
         self.by_credential.count_of_key(id)
+    }
+
+    /// Returns the ids of the keys that sessions hang on.
+    pub(crate) fn keys_in_use(&self) -> Vec<Box<str>> {
+        self.by_credential.keys()
     }
 
     /// Returns the number of sessions of a tenant's callers.

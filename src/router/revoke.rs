@@ -12,12 +12,9 @@ use super::{
     table::Slot,
 };
 use crate::{
-    access::{
-        CredentialKind, Credentials, CredentialsChange, KeysChange, Refusal, Revocation, Touched,
-    },
+    access::{Credentials, CredentialsChange, KeysChange, Refusal, Touched},
     position::Position,
     protocol::Ending,
-    subscription::DocumentKey,
 };
 
 impl Router {
@@ -30,10 +27,7 @@ impl Router {
     ) {
         let lost = self.keys_lost_by(change);
         let gone = self.revocations_lost_by(change);
-        let mut stored = match change {
-            CredentialsChange::Stored(kind, document) => Some((kind, document)),
-            _ => None,
-        };
+        let revocation = self.revocation_in(change, committed);
         let mut touched = self.credentials.write(|all| all.apply(change));
         if let CredentialsChange::Unseen {
             kind,
@@ -45,18 +39,14 @@ impl Router {
             self.follow(&touched, committed).await;
             let found = CredentialsChange::Stored(*kind, document.clone());
             touched = self.credentials.write(|all| all.apply(&found));
-            stored = Some((kind, document));
         }
         self.count_credentials();
         self.follow(&touched, committed).await;
         let when = When::Committed(committed);
         self.publish_lost_keys(lost, when).await;
         self.publish_gone(gone).await;
-        if let Some((CredentialKind::Revocation, document)) = stored
-            && let Some(revocation) = Revocation::read(document)
-        {
-            self.publish_revocation(&DocumentKey::of(document), &revocation, when)
-                .await;
+        if let Some(revocation) = revocation {
+            self.publish_revocation(revocation, when).await;
         }
     }
 
@@ -72,7 +62,9 @@ impl Router {
 
     fn count_credentials(&self) {
         let (keys, revocations) = self.credentials.read(|all| (all.keys(), all.revocations()));
+        let (keys, certificates) = keys;
         self.metrics.access.stored("key", keys);
+        self.metrics.access.stored("certificate", certificates);
         let (usable, broken) = self.credentials.policies().count();
         self.metrics.access.policies("active", usable);
         self.metrics.access.policies("broken", broken);

@@ -16,3 +16,4 @@ pub(super) mod receipts;
 pub(super) mod revocations;
 pub(super) mod subscriptions;
 pub(super) mod tickets;
+pub(super) mod uses;

@@ -184,6 +184,7 @@ mod tests {
         metrics.access.stored("key", 1);
         metrics.access.refreshed("ok");
         metrics.access.ticket("made");
+        metrics.access.used("written", 1);
         metrics.access.policies("active", 1);
         metrics.access.limited("tcp_connections");
         metrics.access.certificate_ends(1);

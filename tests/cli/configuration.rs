@@ -48,12 +48,13 @@ fn documented() -> BTreeMap<String, Row> {
 }
 
 /// The structs of the sections, as their debug output begins.
-const SECTIONS: [&str; 10] = [
+const SECTIONS: [&str; 11] = [
     "Limits {",
     "Socket {",
     "Feed {",
     "Node {",
     "Cors {",
+    "Browser {",
     "Proxy {",
     "Tls {",
     "Quotas {",

@@ -129,6 +129,16 @@ fn bad_configuration_exits_with_64_and_names_the_setting() {
         (&["--listen", "0.0.0.0:0"], ("", ""), "auth"),
         (&["--log", "a=b=c"], ("", ""), "log"),
         (
+            &[],
+            ("TIDEGATE_BROWSER__COOKIE", "tidegate"),
+            "browser.cookie",
+        ),
+        (
+            &[],
+            ("TIDEGATE_TLS__CLIENT_CA", "ca.pem"),
+            "tls.certificate",
+        ),
+        (
             &["--config", "/no/such/file.toml"],
             ("", ""),
             "/no/such/file.toml",

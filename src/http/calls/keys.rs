@@ -18,10 +18,16 @@ pub(super) const KEEPING_KEYS: Need = Need::AnyOf(&[Scope::KeysWrite]);
 const RECEIVING: Need = Need::UnderPolicy(&[Scope::EventsRead]);
 
 pub(super) fn all(limits: &Limits) -> Vec<Call> {
-    let tagged = |id, summary| Operation::new(id, "access", summary).uses_database();
-    let path = below("/keys");
-    let one = below("/keys/{id}");
-    let of_one = |id, summary| tagged(id, summary).with_id(Kind::KeyNotFound);
+    let mut all = of_callers();
+    all.extend(of_keys(limits));
+    all
+}
+
+fn tagged(id: &'static str, summary: &'static str) -> Operation {
+    Operation::new(id, "access", summary).uses_database()
+}
+
+fn of_callers() -> Vec<Call> {
     vec![
         call(
             GET,
@@ -51,6 +57,14 @@ pub(super) fn all(limits: &Limits) -> Vec<Call> {
                 .answers(StatusCode::CREATED, "Made. `ticket` is shown this once.", schema("Ticket"), &[])
                 .refuses(&[Kind::SubscriptionNotFound]),
         ),
+    ]
+}
+
+fn of_keys(limits: &Limits) -> Vec<Call> {
+    let path = below("/keys");
+    let one = below("/keys/{id}");
+    let of_one = |id, summary| tagged(id, summary).with_id(Kind::KeyNotFound);
+    vec![
         call(
             POST,
             &path,
@@ -59,12 +73,13 @@ pub(super) fn all(limits: &Limits) -> Vec<Call> {
             tagged("createKey", "Makes an API key, and shows it once.")
                 .description(
                     "The key has no more than its maker: scopes, limits and the time until it expires, and the maker's tenant, \
-                     policy and claims. Only operators choose another tenant. Not repeatable: no answer with a key is kept.",
+                     policy and claims. Only operators choose another tenant. With `certificate`, which is for operators, the key is \
+                     for the holder of that client certificate, and has no text. Not repeatable: no answer with a key is kept.",
                 )
                 .body(&[(JSON, schema("NewKey"))])
                 .example(&[json!({"name": "partner", "scopes": ["events:read"]})])
                 .answers(StatusCode::CREATED, "Made. `key` is shown this once.", schema("MadeKey"), &["Location", "Tidegate-Applied"])
-                .refuses(&[Kind::RefusedByDatabase]),
+                .refuses(&[Kind::RefusedByDatabase, Kind::Conflict]),
         ),
         call(
             GET,

@@ -73,13 +73,17 @@ impl AsRef<[u8]> for SharedBytes {
     }
 }
 
-/// Gives a complete answer its share of the budget until it is sent, or refuses it if there is no room. Only an
-/// answer to a request that changed nothing may be refused. Streamed answers have bounds of their own.
-pub(crate) async fn take_share(budget: &Budget, response: Response) -> Response {
+/// Gives a complete answer to a tenant, if it is one, its share of the budget until it is sent, or refuses it if there is no
+/// room. Only an answer to a request that changed nothing may be refused. Streamed answers have bounds of their own.
+pub(crate) async fn take_share(
+    budget: &Budget,
+    tenant: Option<&str>,
+    response: Response,
+) -> Response {
     let Some(bytes) = bytes_without_share(&response) else {
         return response;
     };
-    let mut share = budget.share();
+    let mut share = budget.share(tenant);
     match share.grow(bytes) {
         Ok(()) => with_share(response, share).await,
         Err(problem) => problem.into_response(),
@@ -88,11 +92,15 @@ pub(crate) async fn take_share(budget: &Budget, response: Response) -> Response 
 
 /// Gives the answer to a write its share, even if the budget is used up: others then wait for it. The body of the
 /// request bounds its size.
-pub(crate) async fn take_share_anyway(budget: &Budget, response: Response) -> Response {
+pub(crate) async fn take_share_anyway(
+    budget: &Budget,
+    tenant: Option<&str>,
+    response: Response,
+) -> Response {
     let Some(bytes) = bytes_without_share(&response) else {
         return response;
     };
-    let mut share = budget.share();
+    let mut share = budget.share(tenant);
     share.grow_anyway(bytes);
     with_share(response, share).await
 }

@@ -135,6 +135,7 @@ impl<'a> BodyReader<'a> {
                 max_bytes,
                 timeout: state.limits().body_timeout,
                 budget: &state.bounds.bodies,
+                tenant: caller.tenant.as_deref(),
             },
             credentials: state.router().credentials(),
             caller,
@@ -159,6 +160,7 @@ struct Bounds<'a> {
     max_bytes: usize,
     timeout: Duration,
     budget: &'a Budget,
+    tenant: Option<&'a str>,
 }
 
 impl Bounds<'_> {
@@ -190,7 +192,7 @@ impl Bounds<'_> {
     /// Collects the body. It takes its share for what has arrived, not for the length that was announced.
     async fn collect(self, body: Body) -> Result<ReceivedBody, Problem> {
         let mut collected = BytesMut::new();
-        let mut share = self.budget.share();
+        let mut share = self.budget.share(self.tenant);
         let mut refused = None;
         let mut received = 0_usize;
         let mut chunks = body.into_data_stream();
@@ -345,6 +347,7 @@ mod tests {
             max_bytes: 5,
             timeout: Duration::from_secs(1),
             budget,
+            tenant: None,
         }
     }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::{FromRequestParts, Request},
-    http::{HeaderMap, HeaderValue, header, request::Parts},
+    http::{HeaderValue, header, request::Parts},
     response::Response,
 };
 
@@ -13,8 +13,11 @@ use bson::{RawDocument, Timestamp};
 pub(crate) use super::unauthenticated::{refused, unsatisfied};
 use super::{
     awaited_key::wait_for_key,
+    certificate,
     client_address::ClientAddress,
+    origin,
     paths::is_probe,
+    presented::{Presented, hide, presented, two_credentials},
     problem::{Kind, Problem},
     proof::Proof,
     quotas::Bounded,
@@ -23,13 +26,11 @@ use super::{
     unauthenticated::not_valid,
 };
 use crate::{
-    access::{BoundPolicy, Caller, KeyLimits, KeyText, Proven},
+    access::{BoundPolicy, Caller, ClientCertificate, Credential, KeyLimits, KeyText, Proven},
     config::Origin,
     router::AttachError,
 };
 
-/// The subprotocol that carries a credential, since browsers cannot set a header on a WebSocket.
-const BEARER_SUBPROTOCOL: &str = "tidegate.bearer.";
 /// The longest credential.
 const MOST_BYTES: usize = 8 << 10;
 
@@ -62,9 +63,9 @@ impl<S: Sync> FromRequestParts<S> for By {
     }
 }
 
-/// Identifies the caller of a request, for whatever call it is. Nothing behind this sees the credential. Also returns whether
-/// it proved itself.
-pub(crate) async fn identify(state: &AppState, request: Request) -> (Request, bool) {
+/// Identifies the caller of a request, for whatever call it is. Nothing behind this sees the credential. Also returns the
+/// caller, if it proved itself.
+pub(crate) async fn identify(state: &AppState, request: Request) -> (Request, Option<Arc<Caller>>) {
     let (mut head, body) = request.into_parts();
     let identity = match &state.proof {
         Proof::None(anybody) => Identity::Proved(Arc::clone(anybody)),
@@ -73,14 +74,15 @@ pub(crate) async fn identify(state: &AppState, request: Request) -> (Request, bo
         Proof::Required => {
             let (kind, outcome, identity) = judge(state, &head).await;
             state.metrics().access.judged(kind, outcome);
+            note_use(state, &identity);
             identity
         }
     };
     hide(&mut head.headers);
     let (proved, is_bounded) = match &identity {
-        Identity::Proved(caller) => (true, caller.is_bounded()),
-        Identity::Tenantless(..) => (true, true),
-        Identity::Unproved | Identity::Refused(_) => (false, false),
+        Identity::Proved(caller) => (Some(Arc::clone(caller)), caller.is_bounded()),
+        Identity::Tenantless(caller, _) => (Some(Arc::clone(caller)), true),
+        Identity::Unproved | Identity::Refused(_) => (None, false),
     };
     if is_bounded {
         head.extensions.insert(Bounded(state.clone()));
@@ -101,6 +103,9 @@ pub(crate) fn complete(state: &AppState, proved: bool, response: &mut Response) 
         let headers = response.headers_mut();
         let varies = HeaderValue::from_static("Authorization, Origin");
         headers.append(header::VARY, varies);
+        if state.browser.cookie().is_some() {
+            headers.append(header::VARY, HeaderValue::from_static("Cookie"));
+        }
         if proved {
             // Nobody may keep it, not even to ask whether it has changed: the next caller may be another one.
             let no_store = HeaderValue::from_static("no-store");
@@ -109,12 +114,43 @@ pub(crate) fn complete(state: &AppState, proved: bool, response: &mut Response) 
     }
 }
 
-/// Judges the credential of a request, unless too many from its address did not stand. Returns its kind and the outcome, as
-/// metrics name them, beside the identity.
-async fn judge(state: &AppState, head: &Parts) -> (&'static str, &'static str, Identity) {
-    let Some(presented) = presented(head).transpose() else {
-        return ("none", "missing", Identity::Unproved);
+/// Notes that a key is used.
+fn note_use(state: &AppState, identity: &Identity) {
+    if let Identity::Proved(caller) = identity
+        && let Credential::Key { id, .. } = &caller.credential
+        && !state.uses.note(id)
+    {
+        state.metrics().access.used("dropped", 1);
+    }
+}
+
+/// A judgement on the credential of a request: its kind and the outcome, as metrics name them, and the identity.
+type Judgement = (&'static str, &'static str, Identity);
+
+/// Judges the credential of a request.
+async fn judge(state: &AppState, head: &Parts) -> Judgement {
+    let certificate = head.extensions.get::<ClientCertificate>();
+    let presented = match (presented(head, state.browser.cookie()), certificate) {
+        (Ok(None), None) => return ("none", "missing", Identity::Unproved),
+        (Ok(None), Some(certificate)) => return judge_certificate(state, head, certificate).await,
+        // One that is no key's proves nothing, and so is no second one.
+        (Ok(Some(_)), Some(certificate))
+            if state.router().credentials().has_key_for(certificate) =>
+        {
+            Err(("certificate", two_credentials()))
+        }
+        (Ok(Some(presented)), _) => Ok(presented),
+        (Err(refusal), _) => Err(refusal),
     };
+    judge_presented(state, head, presented).await
+}
+
+/// Judges what a request presents, unless too much from its address did not stand.
+async fn judge_presented(
+    state: &AppState,
+    head: &Parts,
+    presented: Result<Presented, (&'static str, Problem)>,
+) -> Judgement {
     let client = ClientAddress::of(&head.extensions);
     if let Some(left) = state.bounds.failures.blocked(client) {
         state.metrics().access.limited("failures_per_minute");
@@ -126,12 +162,16 @@ async fn judge(state: &AppState, head: &Parts) -> (&'static str, &'static str, I
     }
     let (kind, outcome, identity) = match presented {
         Ok(Presented::Ticket(text)) => {
-            let proved = ticket::take(state, &text).await;
+            let proved = ticket::take(state, &text, client).await;
             let (outcome, identity) = place(proved, head);
             ("ticket", outcome, identity)
         }
         Ok(Presented::Text(text)) => judge_text(state, head, &text).await,
-        Err(problem) => ("key", "malformed", Identity::Refused(problem)),
+        Ok(Presented::Cookie(value)) => {
+            let (outcome, identity) = judge_cookie(state, head, &value).await;
+            ("cookie", outcome, identity)
+        }
+        Err((kind, problem)) => (kind, "malformed", Identity::Refused(problem)),
     };
     // A genuine one at the wrong place, and one that nobody can judge now, is no attempt to guess.
     if !matches!(outcome, "ok" | "elsewhere" | "limited" | "undecided") {
@@ -140,23 +180,29 @@ async fn judge(state: &AppState, head: &Parts) -> (&'static str, &'static str, I
     (kind, outcome, identity)
 }
 
-/// A credential as a request presents it.
-enum Presented {
-    /// The text of a key or token.
-    Text(String),
-    /// The text of a ticket.
-    Ticket(String),
+/// Judges a client's certificate. Nobody can guess one, so it does not matter what else came from the address.
+async fn judge_certificate(
+    state: &AppState,
+    head: &Parts,
+    certificate: &ClientCertificate,
+) -> Judgement {
+    let proved = certificate::prove(state, head, certificate).await;
+    let (outcome, identity) = match proved.transpose() {
+        None => ("unknown", Identity::Unproved),
+        Some(proved) => place(proved, head),
+    };
+    ("certificate", outcome, identity)
 }
 
-/// Returns the one credential that a request presents.
-fn presented(head: &Parts) -> Result<Option<Presented>, Problem> {
-    let text = presented_text(&head.headers)?;
-    let ticket = ticket::presented(head)?;
-    match (text, ticket) {
-        (Some(_), Some(_)) => Err(two_credentials()),
-        (Some(text), None) => Ok(Some(Presented::Text(text))),
-        (None, ticket) => Ok(ticket.map(Presented::Ticket)),
+/// Judges the token in a cookie, once it is clear whose page has the browser ask. A key does not belong into a browser.
+async fn judge_cookie(state: &AppState, head: &Parts, value: &str) -> (&'static str, Identity) {
+    if let Err(problem) = origin::check_cookie(head) {
+        return ("elsewhere", Identity::Refused(problem));
     }
+    if !is_token(value) {
+        return ("malformed", Identity::Refused(not_valid()));
+    }
+    judge_token(state, value).await
 }
 
 async fn judge_text(
@@ -332,171 +378,4 @@ pub(crate) fn is_current(state: &AppState) -> Result<(), Problem> {
 fn too_many_failures(left: Duration) -> Problem {
     let detail = "too many credentials from this address do not stand (quotas.failures_per_minute)";
     Problem::new(Kind::TooManyRequests, detail).retry_after(left)
-}
-
-/// Returns the one credential in the headers of a request.
-fn presented_text(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let mut found = Vec::new();
-    for value in headers.get_all(header::AUTHORIZATION) {
-        found.push(bearer(value).ok_or_else(not_valid)?);
-    }
-    found.extend(subprotocol(headers)?);
-    match <[String; 1]>::try_from(found) {
-        Ok([text]) => Ok(Some(text)),
-        Err(none) if none.is_empty() => Ok(None),
-        Err(_) => Err(two_credentials()),
-    }
-}
-
-fn two_credentials() -> Problem {
-    let detail = "a request may present one credential only";
-    Problem::header(Kind::BadHeader, "Authorization", detail)
-}
-
-/// Returns the credential of a header `Authorization`. The name of the scheme may be in any case (RFC 9110).
-fn bearer(value: &HeaderValue) -> Option<String> {
-    let (scheme, text) = value.to_str().ok()?.split_once(' ')?;
-    scheme
-        .eq_ignore_ascii_case("bearer")
-        .then(|| text.trim().to_owned())
-}
-
-/// Returns the credential among the subprotocols of an upgrade.
-fn subprotocol(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let mut credential = None;
-    let mut others = 0;
-    for name in subprotocols(headers) {
-        match name.strip_prefix(BEARER_SUBPROTOCOL) {
-            None => others += 1,
-            Some(text) if credential.is_none() => credential = Some(text.to_owned()),
-            Some(_) => return Err(bad_subprotocol("may name one credential only")),
-        }
-    }
-    if credential.is_none() {
-        return Ok(None);
-    }
-    let upgrade = headers.get(header::UPGRADE).map(HeaderValue::as_bytes);
-    if !upgrade.is_some_and(|name| name.eq_ignore_ascii_case(b"websocket")) {
-        return Err(bad_subprotocol("carries a credential on an upgrade only"));
-    }
-    if others == 0 {
-        // A server must answer with one of those that are offered, and never with the credential.
-        return Err(bad_subprotocol(
-            "must offer tidegate.v1, tidegate.many.v1 or cloudevents.json too",
-        ));
-    }
-    Ok(credential)
-}
-
-fn bad_subprotocol(detail: &str) -> Problem {
-    Problem::header(Kind::BadHeader, "Sec-WebSocket-Protocol", detail)
-}
-
-fn subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    let values = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
-    let texts = values.filter_map(|value| value.to_str().ok());
-    texts.flat_map(|value| value.split(',')).map(str::trim)
-}
-
-/// Takes credentials out of the headers: nothing behind this needs them.
-fn hide(headers: &mut HeaderMap) {
-    headers.remove(header::AUTHORIZATION);
-    let has_credential = subprotocols(headers).any(|name| name.starts_with(BEARER_SUBPROTOCOL));
-    if !has_credential {
-        return;
-    }
-    let others = subprotocols(headers).filter(|name| !name.starts_with(BEARER_SUBPROTOCOL));
-    let others = others.collect::<Vec<_>>().join(", ");
-    match HeaderValue::from_str(&others) {
-        Ok(others) if !others.is_empty() => {
-            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, others);
-        }
-        _ => _ = headers.remove(header::SEC_WEBSOCKET_PROTOCOL),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use axum::body::Body;
-
-    fn request(lines: &[(&'static str, &'static str)]) -> Request {
-        let mut request = Request::new(Body::empty());
-        for (name, value) in lines {
-            let value = HeaderValue::from_static(value);
-            request.headers_mut().append(*name, value);
-        }
-        request
-    }
-
-    fn found(lines: &[(&'static str, &'static str)]) -> Result<Option<String>, u16> {
-        presented_text(request(lines).headers()).map_err(|problem| problem.status().as_u16())
-    }
-
-    const PROTOCOL: &str = "sec-websocket-protocol";
-
-    #[test]
-    fn a_credential_comes_in_a_header_or_beside_a_subprotocol() {
-        let text = |text: &str| Ok(Some(text.to_owned()));
-        assert_eq!(found(&[]), Ok(None));
-        assert_eq!(found(&[("authorization", "Bearer abc")]), text("abc"));
-        assert_eq!(found(&[("authorization", "bEARER  abc ")]), text("abc"));
-        let upgrade = ("upgrade", "websocket");
-        for offer in [
-            "tidegate.v1, tidegate.bearer.a.b-c_d",
-            "tidegate.bearer.a.b-c_d,cloudevents.json",
-        ] {
-            assert_eq!(found(&[upgrade, (PROTOCOL, offer)]), text("a.b-c_d"));
-        }
-    }
-
-    #[test]
-    fn two_credentials_or_one_at_the_wrong_place_are_refused() {
-        let upgrade = ("upgrade", "websocket");
-        let key = ("authorization", "Bearer a");
-        for (lines, status) in [
-            (&[key, ("authorization", "Bearer b")][..], 400),
-            (
-                &[key, upgrade, (PROTOCOL, "tidegate.v1, tidegate.bearer.b")],
-                400,
-            ),
-            (
-                &[
-                    upgrade,
-                    (
-                        PROTOCOL,
-                        "tidegate.v1, tidegate.bearer.b, tidegate.bearer.b",
-                    ),
-                ],
-                400,
-            ),
-            (&[upgrade, (PROTOCOL, "tidegate.bearer.b")], 400),
-            (&[(PROTOCOL, "tidegate.v1, tidegate.bearer.b")], 400),
-            (
-                &[
-                    ("upgrade", "h2c"),
-                    (PROTOCOL, "tidegate.v1, tidegate.bearer.b"),
-                ],
-                400,
-            ),
-            (&[("authorization", "Basic YTpi")], 401),
-            (&[("authorization", "abc")], 401),
-        ] {
-            assert_eq!(found(lines), Err(status), "{lines:?}");
-        }
-    }
-
-    #[test]
-    fn nothing_behind_the_edge_sees_a_credential() {
-        let mut headers = request(&[
-            ("authorization", "Bearer secret"),
-            (PROTOCOL, "tidegate.v1, tidegate.bearer.secret"),
-            (PROTOCOL, "cloudevents.json"),
-        ])
-        .headers()
-        .clone();
-        hide(&mut headers);
-        assert_eq!(headers[PROTOCOL], "tidegate.v1, cloudevents.json");
-        assert!(!format!("{headers:?}").contains("secret"));
-    }
 }

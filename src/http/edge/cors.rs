@@ -20,8 +20,9 @@ const EXPOSED: [HeaderName; 8] = [
 ];
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_mins(10);
 
-/// Returns the layer for these origins; `None` if no other origin may call.
-pub(crate) fn layer(origins: &Arc<Origins>) -> Option<CorsLayer> {
+/// Returns the layer for these origins; `None` if no other origin may call. With `credentials`, a page may have its browser
+/// send what proves who the user is, and read the answer, unless pages of every origin may call.
+pub(crate) fn layer(origins: &Arc<Origins>, credentials: bool) -> Option<CorsLayer> {
     if origins.is_empty() {
         return None;
     }
@@ -41,6 +42,7 @@ pub(crate) fn layer(origins: &Arc<Origins>) -> Option<CorsLayer> {
             Method::PATCH,
             Method::DELETE,
         ])
+        .allow_credentials(credentials && !origins.any())
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(EXPOSED)
         .max_age(PREFLIGHT_MAX_AGE);

@@ -368,7 +368,7 @@ mod tests {
             headers: headers.iter().map(header).collect(),
             body: ReceivedBody {
                 bytes: Bytes::from_static(body.as_bytes()),
-                share: Budget::new(0, "tests", &std::sync::Arc::default()).share(),
+                share: Budget::new(0, "tests", &std::sync::Arc::default()).share(None),
             },
         }
     }

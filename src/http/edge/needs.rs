@@ -197,6 +197,7 @@ mod tests {
                 credential: Credential::Key {
                     id: "k".into(),
                     hash: [0; 32],
+                    not_after: None,
                 },
                 ..Caller::anybody()
             })))

@@ -9,14 +9,15 @@ use super::{
     failure::internal,
     problem::{Kind, Problem},
 };
-use crate::turns::{Turn, Turns};
+use crate::turns::{Crowded, Turn, Turns};
 
 /// The time that a request waits for a permit before it is refused.
 const PERMIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The size up to which a body is read in place: that is quicker than handing it over.
 const IN_PLACE_BYTES: usize = 64 << 10;
 
-/// A bound on how much work of one kind is under way at once. Tenants take turns at it. Clones share it.
+/// A bound on how much work of one kind is under way at once. Tenants take turns at it, and none has all of it. Clones share
+/// it.
 #[derive(Clone, Debug)]
 pub(crate) struct ConcurrencyLimit {
     permits: Turns,
@@ -30,7 +31,7 @@ impl ConcurrencyLimit {
     /// Returns a limit of `most` at once.
     pub(crate) fn new(most: usize, of: &'static str) -> Self {
         Self {
-            permits: Turns::new(most),
+            permits: Turns::never_all_of_one(most),
             of,
             tenant: None,
         }
@@ -45,16 +46,19 @@ impl ConcurrencyLimit {
         }
     }
 
-    /// Waits for a permit. Refuses the request if none is free in time.
+    /// Waits for a permit. Refuses the request if none is free in time, or too many of its tenant wait.
     pub(crate) async fn acquire(&self) -> Result<Turn, Problem> {
-        let taking = self.permits.take(self.tenant.as_deref());
-        timeout(PERMIT_TIMEOUT, taking).await.map_err(|_| {
-            let detail = format!(
-                "this node has as many {} under way as it allows; try again",
-                self.of
-            );
-            Problem::new(Kind::Overloaded, detail)
-        })
+        let taking = self.permits.take_unless_crowded(self.tenant.as_deref());
+        let what = match timeout(PERMIT_TIMEOUT, taking).await {
+            Ok(Ok(turn)) => return Ok(turn),
+            Ok(Err(Crowded)) => "of the tenant's waiting",
+            Err(_) => "under way",
+        };
+        let detail = format!(
+            "this node has as many {} {what} as it allows; try again",
+            self.of
+        );
+        Err(Problem::new(Kind::Overloaded, detail))
     }
 
     /// Does work on a thread of its own under a permit. A panic in it becomes the caller's. If the caller leaves, the

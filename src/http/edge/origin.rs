@@ -10,7 +10,7 @@ use std::{
 
 use axum::{
     extract::Request,
-    http::{Extensions, HeaderMap, HeaderName, HeaderValue, header},
+    http::{Extensions, HeaderMap, HeaderName, HeaderValue, header, request::Parts},
 };
 
 use super::{
@@ -29,9 +29,13 @@ const LOGGED_CHARS: usize = 256;
 /// The kind of page that asks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Page {
-    /// A program, or a page of this service itself.
+    /// None, as far as anybody says: a program.
+    Program,
+    /// A page of this service itself.
     Own,
-    /// A page that the configuration allows.
+    /// A page of an origin that the configuration lists.
+    Listed,
+    /// A page that may call as every page may, or every page of this machine.
     Allowed,
     /// A page of an origin that is not allowed or not named.
     Foreign,
@@ -82,8 +86,11 @@ impl Origins {
     }
 
     fn allows(&self, origin: &Origin) -> bool {
-        let local = self.local && origin.is_web() && config::is_loopback(origin.host());
-        local || self.listed.contains(origin)
+        self.listed.contains(origin) || self.is_local(origin)
+    }
+
+    fn is_local(&self, origin: &Origin) -> bool {
+        self.local && origin.is_web() && config::is_loopback(origin.host())
     }
 
     /// Judges the page that sends a request for this target, once for every [`check`].
@@ -99,28 +106,35 @@ impl Origins {
     }
 
     fn page(&self, headers: &HeaderMap, target: Option<&Target>) -> Page {
-        let Some(origin) = headers.get(header::ORIGIN) else {
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        let (origin, more) = (origins.next(), origins.next().is_some());
+        let Some(origin) = origin else {
             let site = headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
             return match site {
                 Some(b"cross-site" | b"same-site") if self.any => Page::Allowed,
                 Some(b"cross-site" | b"same-site") => Page::Foreign,
-                _ => Page::Own,
+                Some(b"same-origin") => Page::Own,
+                _ => Page::Program,
             };
         };
-        if self.any {
-            return Page::Allowed;
-        }
-        let Some(origin) = parse(origin) else {
-            return Page::Foreign;
+        let otherwise = if self.any {
+            Page::Allowed
+        } else {
+            Page::Foreign
+        };
+        let Some(origin) = parse(origin).filter(|_| !more) else {
+            return otherwise;
         };
         let is_here = target.is_some_and(|target| origin.is_at(&target.host, target.port));
         let is_own = is_here && (!self.tls || origin.is_secure());
         if is_own || self.public.as_ref() == Some(&origin) {
             Page::Own
-        } else if self.allows(&origin) {
+        } else if self.listed.contains(&origin) {
+            Page::Listed
+        } else if self.is_local(&origin) {
             Page::Allowed
         } else {
-            Page::Foreign
+            otherwise
         }
     }
 
@@ -149,17 +163,56 @@ fn parse(origin: &HeaderValue) -> Option<Origin> {
 /// Refuses pages of other origins that are not allowed, and pages whose origin the browser does not name.
 pub(crate) fn check(extensions: &Extensions) -> Result<(), Problem> {
     match extensions.get() {
-        Some(Page::Own | Page::Allowed) => Ok(()),
-        Some(Page::Foreign) | None => Err(Problem::new(
-            Kind::Forbidden,
+        Some(Page::Program | Page::Own | Page::Listed | Page::Allowed) => Ok(()),
+        Some(Page::Foreign) | None => Err(refusal(
             "pages of this origin may not connect; see [cors] origins",
         )),
     }
 }
 
+/// Refuses the cookie of a request unless a page of this service, or of a listed origin, has sent it: a browser sends the
+/// cookie along whoever asks.
+///
+/// The page is the one that the browser names in `Origin`. One header stands in for it where browsers send none, which is
+/// with a GET to the page's own origin: `Sec-Fetch-Site: same-origin`, which no page can set. With neither, the cookie is
+/// refused. An own page that came without TLS is refused too, unless it is of this machine: anybody on the way may have
+/// written it.
+pub(super) fn check_cookie(head: &Parts) -> Result<(), Problem> {
+    let origin = head.headers.get(header::ORIGIN);
+    let reads = head.method.is_safe() && !head.headers.contains_key(header::UPGRADE);
+    let may = match (head.extensions.get(), origin) {
+        (Some(Page::Listed), Some(_)) => true,
+        (Some(Page::Own), Some(origin)) => parse(origin)
+            .is_some_and(|origin| origin.is_secure() || config::is_loopback(origin.host())),
+        (Some(Page::Own), None) => reads,
+        _ => false,
+    };
+    may.then_some(()).ok_or_else(|| {
+        refusal(
+            "the cookie counts only where Origin names a page of this service, or of one in [cors] origins",
+        )
+    })
+}
+
+/// Refuses the certificate of a browser unless a page of this service or of a listed origin asks: the browser shows it whoever
+/// asks. Programs name no page.
+pub(super) fn check_certificate(extensions: &Extensions) -> Result<(), Problem> {
+    match extensions.get() {
+        Some(Page::Program | Page::Own | Page::Listed) => Ok(()),
+        Some(Page::Allowed | Page::Foreign) | None => Err(refusal(
+            "pages of this origin may not use the client's certificate; see [cors] origins",
+        )),
+    }
+}
+
+fn refusal(detail: &str) -> Problem {
+    Problem::new(Kind::Forbidden, detail)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::http::Method;
 
     fn origins(listed: &[&str], public_url: &str) -> Origins {
         let mut config = Config {
@@ -187,17 +240,20 @@ mod tests {
         let origin = |origin| ("origin", origin);
         let site = |site| ("sec-fetch-site", site);
         let none = origins(&["http://elsewhere"], "");
+        let any = origins(&["*"], "");
         for lines in [
-            &[][..],
-            &[origin("http://here:1")],
+            &[origin("http://here:1")][..],
             &[origin("HTTPS://HERE:1/")],
             &[origin("http://here:1"), site("same-origin")],
             &[site("same-origin")],
-            &[site("none")],
         ] {
             assert_eq!(page(lines, &none), Page::Own, "{lines:?}");
+            assert_eq!(page(lines, &any), Page::Own, "{lines:?}");
         }
-        let any = origins(&["*"], "");
+        for lines in [&[][..], &[site("none")], &[site("unheard of")]] {
+            assert_eq!(page(lines, &none), Page::Program, "{lines:?}");
+            assert_eq!(page(lines, &any), Page::Program, "{lines:?}");
+        }
         for lines in [
             &[origin("http://there")][..],
             &[origin("http://here")],
@@ -206,6 +262,7 @@ mod tests {
             &[origin("file://")],
             &[origin("chrome-extension://abc")],
             &[origin("")],
+            &[origin("http://here:1"), origin("http://there")],
             &[site("cross-site")],
             &[site("same-site")],
         ] {
@@ -218,7 +275,7 @@ mod tests {
     fn listed_and_public_origins_may_call_in_any_spelling() {
         let origins = origins(&["HTTPS://There.example:443/"], "https://feed.example");
         for (origin, expected) in [
-            ("https://there.example", Page::Allowed),
+            ("https://there.example", Page::Listed),
             ("https://feed.example", Page::Own),
             ("https://feed.example:443", Page::Own),
             ("http://feed.example", Page::Foreign),
@@ -261,6 +318,75 @@ mod tests {
         ] {
             assert_eq!(page(&[("origin", origin)], &origins), expected, "{origin}");
         }
+    }
+
+    /// Returns whether the cookie, and the certificate, of such a request count.
+    fn proofs(
+        method: &Method,
+        lines: &[(&'static str, &'static str)],
+        origins: &Origins,
+    ) -> (bool, bool) {
+        let mut request = Request::new(axum::body::Body::empty());
+        *request.method_mut() = method.clone();
+        for (name, value) in lines {
+            let value = HeaderValue::from_static(value);
+            request.headers_mut().append(*name, value);
+        }
+        let target = Target {
+            host: config::host("here").unwrap(),
+            port: None,
+        };
+        origins.judge(&mut request, Some(&target));
+        let (head, _) = request.into_parts();
+        let certificate = check_certificate(&head.extensions);
+        (check_cookie(&head).is_ok(), certificate.is_ok())
+    }
+
+    #[test]
+    fn what_a_browser_sends_unasked_counts_for_own_and_listed_pages_alone() {
+        let origin = |origin| ("origin", origin);
+        let site = |site| ("sec-fetch-site", site);
+        let upgrade = ("upgrade", "websocket");
+        let mut listed = origins(&["https://listed"], "");
+        listed.local = true;
+        let any = origins(&["*", "https://listed"], "");
+        let (get, post) = (Method::GET, Method::POST);
+        for origins in [&listed, &any] {
+            for (lines, read, write) in [
+                (&[origin("https://here")][..], (true, true), (true, true)),
+                (&[origin("https://listed")], (true, true), (true, true)),
+                // Anybody on the way may have written it.
+                (&[origin("http://here")], (false, true), (false, true)),
+                (&[site("same-origin")], (true, true), (false, true)),
+                (
+                    &[site("same-origin"), upgrade],
+                    (false, true),
+                    (false, true),
+                ),
+                (&[], (false, true), (false, true)),
+                (&[site("none")], (false, true), (false, true)),
+                (&[site("cross-site")], (false, false), (false, false)),
+                (&[site("same-site")], (false, false), (false, false)),
+                (&[origin("null")], (false, false), (false, false)),
+                (&[origin("https://evil")], (false, false), (false, false)),
+                (
+                    &[origin("http://localhost:3000")],
+                    (false, false),
+                    (false, false),
+                ),
+                (
+                    &[origin("https://here"), origin("https://here")],
+                    (false, false),
+                    (false, false),
+                ),
+            ] {
+                assert_eq!(proofs(&get, lines, origins), read, "GET {lines:?}");
+                assert_eq!(proofs(&post, lines, origins), write, "POST {lines:?}");
+            }
+        }
+        let unjudged = Request::new(axum::body::Body::empty()).into_parts().0;
+        assert!(check_cookie(&unjudged).is_err());
+        assert!(check_certificate(&unjudged.extensions).is_err());
     }
 
     #[test]

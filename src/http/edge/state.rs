@@ -2,9 +2,11 @@
 
 use std::{ops::Deref, sync::Arc};
 
-use super::{bounds::Bounds, client_tasks::ClientTasks, description::Description, proof::Proof};
+use super::{
+    bounds::Bounds, client_tasks::ClientTasks, description::Description, proof::Proof, uses::Uses,
+};
 use crate::{
-    config::{Limits, Socket, Tickets},
+    config::{Browser, Limits, Socket, Tickets},
     filter,
     identity::Issuers,
     positions::Positions,
@@ -62,6 +64,10 @@ pub(crate) struct Shared {
     /// The deletes of the day before this node's start.
     pub delete_history: DeleteHistory,
     pub description: Description,
+    /// The uses of keys that are still to be written down.
+    pub uses: Arc<Uses>,
+    /// The settings of cookies.
+    pub browser: Browser,
     /// The settings of tickets.
     pub tickets: Tickets,
     /// This node's identity, as other nodes see it.

@@ -12,6 +12,7 @@ use percent_encoding::percent_decode_str;
 use super::{
     accept,
     awaited_key::wait_for_key,
+    client_address::{ClientAddress, counted_address},
     paths::{BASE, SOCKET, STREAM, STREAM_OF_MANY},
     problem::{Kind, Problem},
     quotas,
@@ -60,8 +61,12 @@ fn asks_for_stream(head: &Parts) -> bool {
 
 /// Takes a ticket. Returns the caller for whom it was made, as narrow as it; else the outcome, as metrics name it, and the
 /// refusal.
-pub(super) async fn take(state: &AppState, text: &str) -> Result<Caller, (&'static str, Problem)> {
-    let taken = try_take(state, text).await;
+pub(super) async fn take(
+    state: &AppState,
+    text: &str,
+    client: Option<ClientAddress>,
+) -> Result<Caller, (&'static str, Problem)> {
+    let taken = try_take(state, text, client).await;
     let outcome = taken
         .as_ref()
         .map_or_else(|(outcome, _)| *outcome, |_| "taken");
@@ -69,7 +74,11 @@ pub(super) async fn take(state: &AppState, text: &str) -> Result<Caller, (&'stat
     taken
 }
 
-async fn try_take(state: &AppState, text: &str) -> Result<Caller, (&'static str, Problem)> {
+async fn try_take(
+    state: &AppState,
+    text: &str,
+    client: Option<ClientAddress>,
+) -> Result<Caller, (&'static str, Problem)> {
     let ticket = TicketText::parse(text).ok_or_else(|| ("malformed", not_valid()))?;
     if !state.router().progress().loaded {
         let detail = "this node has not loaded its keys yet";
@@ -80,7 +89,10 @@ async fn try_take(state: &AppState, text: &str) -> Result<Caller, (&'static str,
     if !state.bounds.own_tickets.take(&id) {
         quotas::take_unknown_tickets(state, 0).map_err(|problem| ("limited", problem))?;
     }
-    let permit = state.bounds.tickets.acquire().await.map_err(undecided)?;
+    // It does not say whose it is yet: addresses take turns.
+    let address = client.map(|client| counted_address(client.ip()).to_string());
+    let taking = state.bounds.tickets.for_tenant(address.as_deref());
+    let permit = taking.acquire().await.map_err(undecided)?;
     let found = state.store.take_ticket(&id).await;
     drop(permit);
     let found = found.map_err(|error| undecided(error.into()))?;

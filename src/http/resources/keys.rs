@@ -1,4 +1,4 @@
-//! API keys over REST. The text of a key is shown once, by the call that makes it.
+//! API keys over REST. The text of a key is shown once, by the call that makes it. A key for a certificate has none.
 
 mod input;
 
@@ -12,7 +12,7 @@ use bson::{DateTime, Document, RawDocument};
 use serde_json::{Map, Value};
 
 use crate::{
-    access::{Caller, Excess, KeyText, Scope, StoredKey, shown_prefix},
+    access::{Caller, Excess, KeyText, Scope, StoredKey, shown_fingerprint, shown_prefix},
     http::edge::{
         AppState,
         acting::Acting,
@@ -26,13 +26,13 @@ use crate::{
         query::{self, Query},
         read_your_writes::wait_applied,
     },
-    store::KeyQuery,
+    store::{KeyQuery, StoreError},
 };
 
 /// The longest body of a request.
 const BODY_BYTES: usize = 64 << 10;
 /// The fields of a stored key that are shown. Its hash is not.
-const SHOWN: [&str; 11] = [
+const SHOWN: [&str; 12] = [
     "name",
     "scopes",
     "tenant",
@@ -44,9 +44,10 @@ const SHOWN: [&str; 11] = [
     "limits",
     "expiresAt",
     "createdAt",
+    "createdBy",
 ];
 
-/// `POST /keys`: makes a key, and shows its text.
+/// `POST /keys`: makes a key, and shows its text, if it has one.
 pub(crate) async fn create(
     State(state): State<AppState>,
     Acting { caller, actor }: Acting,
@@ -60,10 +61,12 @@ pub(crate) async fn create(
     let text = KeyText::mint();
     let by = caller.owner.as_deref().unwrap_or("none");
     let document = key.to_document(&text, by, now);
-    let time = state.store.insert_key(&document, &actor).await?;
+    let time = state.store.insert_key(&document, &actor).await;
+    let time = time.map_err(not_stored)?;
     tracing::info!(key = text.id(), by, "a key was made");
-    let mut shown = show(&document_of(&document)?);
-    shown.insert("key".to_owned(), text.reveal().into());
+    let mut shown = show(&document_of(&document)?, None);
+    let secret = key.certificate.is_none().then(|| text.reveal());
+    shown.insert("key".to_owned(), secret.into());
     let mut response = answer::json(StatusCode::CREATED, Value::from(shown).to_string());
     let location = format!("{BASE}/keys/{}", text.id());
     answer::add_header(&mut response, header::LOCATION, &location)?;
@@ -100,7 +103,12 @@ pub(crate) async fn list(
         Some(last) => Some(page_cursor::encode(&id_of(last).into())?),
         None => None,
     };
-    let response = answer::page(page.iter().map(|key| show(key).into()), next);
+    let uses = state.store.last_uses(page.iter().map(|key| id_of(key)));
+    let uses = uses.await?;
+    let items = page
+        .iter()
+        .map(|key| show(key, uses.get(id_of(key)).copied()).into());
+    let response = answer::page(items, next);
     drop(permit);
     Ok(response)
 }
@@ -115,10 +123,9 @@ pub(crate) async fn get(
     Query::read(&uri, &[])?;
     let found = state.store.find_key(&id, caller.tenant.as_deref()).await?;
     let key = found.ok_or_else(|| no_key(&id))?;
-    Ok(answer::json(
-        StatusCode::OK,
-        Value::from(show(&key)).to_string(),
-    ))
+    let last_used_at = last_use(&state, &id).await?;
+    let shown = Value::from(show(&key, last_used_at));
+    Ok(answer::json(StatusCode::OK, shown.to_string()))
 }
 
 /// `PATCH /keys/{id}`: changes the name and the limits of a key.
@@ -149,15 +156,15 @@ pub(crate) async fn patch(
             None => unset.insert(name, ""),
         };
     }
+    // Once it is changed, nothing may hide that.
+    let last_used_at = last_use(&state, &id).await?;
     if set.is_empty() && unset.is_empty() {
-        return Ok(answer::json(
-            StatusCode::OK,
-            Value::from(show(&key)).to_string(),
-        ));
+        let shown = Value::from(show(&key, last_used_at));
+        return Ok(answer::json(StatusCode::OK, shown.to_string()));
     }
     let updating = state.store.update_key(&id, tenant, set, unset, &actor);
     let changed = updating.await?.ok_or_else(|| no_key(&id))?;
-    let shown = Value::from(show(&changed.document));
+    let shown = Value::from(show(&changed.document, last_used_at));
     let response = answer::json(StatusCode::OK, shown.to_string());
     Ok(wait_applied(&state, changed.operation_time, response).await)
 }
@@ -240,14 +247,37 @@ fn document_of(document: &Document) -> Result<bson::RawDocumentBuf, Problem> {
     Ok(bson::RawDocumentBuf::try_from(document)?)
 }
 
-/// Shows a stored key, without what proves it.
-fn show(key: &RawDocument) -> Map<String, Value> {
+fn not_stored(error: StoreError) -> Problem {
+    match error {
+        // No two ids are the same.
+        StoreError::Duplicate => {
+            Problem::new(Kind::Conflict, "#/certificate: another key is for it")
+        }
+        error => error.into(),
+    }
+}
+
+/// Returns the last use of a key, if one is known.
+async fn last_use(state: &AppState, id: &str) -> Result<Option<DateTime>, Problem> {
+    let uses = state.store.last_uses([id].into_iter()).await?;
+    Ok(uses.into_values().next())
+}
+
+/// Shows a stored key, without the hash of its text.
+fn show(key: &RawDocument, last_used_at: Option<DateTime>) -> Map<String, Value> {
     let id = id_of(key);
+    let certificate = key.get_binary("certificate").ok();
+    let certificate = certificate.and_then(|stored| stored.bytes.try_into().ok());
     let mut shown = Map::new();
     shown.insert("id".to_owned(), id.into());
-    shown.insert("prefix".to_owned(), shown_prefix(id).into());
-    for name in SHOWN.iter().chain(&["createdBy"]) {
-        shown.insert((*name).to_owned(), answer::stored_value(key, name));
+    let prefix = certificate.is_none().then(|| shown_prefix(id));
+    shown.insert("prefix".to_owned(), prefix.into());
+    let certificate = certificate.as_ref().map(shown_fingerprint);
+    shown.insert("certificate".to_owned(), certificate.into());
+    for name in SHOWN {
+        shown.insert(name.to_owned(), answer::stored_value(key, name));
     }
+    let last_used_at = last_used_at.and_then(answer::stored_time);
+    shown.insert("lastUsedAt".to_owned(), last_used_at.into());
     shown
 }

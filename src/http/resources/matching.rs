@@ -44,7 +44,7 @@ pub(crate) async fn filter(
         explain(&filter, policy.as_ref(), &event, None)
     });
     let answer = answer::json(StatusCode::OK, text.await??);
-    Ok(answer::take_share(&state.bounds.answers, answer).await)
+    Ok(answer::take_share(&state.bounds.answers, caller.tenant.as_deref(), answer).await)
 }
 
 /// Tries the filter of a stored subscription, active or paused.
@@ -65,7 +65,7 @@ pub(crate) async fn subscription(
         explain_stored(document, &policies, &event, &limits)
     });
     let answer = answer::json(StatusCode::OK, text.await??);
-    Ok(answer::take_share(&state.bounds.answers, answer).await)
+    Ok(answer::take_share(&state.bounds.answers, caller.tenant.as_deref(), answer).await)
 }
 
 fn explain_stored(

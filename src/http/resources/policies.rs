@@ -93,7 +93,7 @@ pub(crate) async fn dry_run(
     let try_it = move || input::trial(&body.bytes, &limits)?.on(&document);
     let text = state.bounds.filtering.offload(try_it).await??;
     let answer = answer::json(StatusCode::OK, text);
-    Ok(answer::take_share(&state.bounds.answers, answer).await)
+    Ok(answer::take_share(&state.bounds.answers, caller.tenant.as_deref(), answer).await)
 }
 
 fn no_policy(name: &str) -> Problem {

@@ -91,6 +91,11 @@ impl ByCredential {
         self.keys.get(id).map_or(0, HashSet::len)
     }
 
+    /// Returns the ids of the keys that sessions hang on.
+    pub(super) fn keys(&self) -> Vec<Box<str>> {
+        self.keys.keys().cloned().collect()
+    }
+
     /// Returns the sessions that hang on any credential.
     pub(super) fn all(&self) -> Vec<SessionKey> {
         let of_keys = self.keys.values().flatten();
@@ -115,6 +120,7 @@ mod tests {
             credential: Credential::Key {
                 id: key.into(),
                 hash: [0; 32],
+                not_after: None,
             },
             expires_at: end.map(DateTime::from_millis),
             ..Caller::anybody()
@@ -134,6 +140,9 @@ mod tests {
         assert_eq!(of_a, [SessionKey(1), SessionKey(3)]);
         assert_eq!((all.count_of_key("a"), all.count_of_key("c")), (2, 0));
         assert_eq!(all.all().len(), 3);
+        let mut keys = all.keys();
+        keys.sort_unstable();
+        assert_eq!(keys, ["a".into(), "b".into()]);
         for (session, caller) in [(1, &a), (2, &b), (3, &a), (4, &Caller::anybody())] {
             all.remove(SessionKey(session), caller);
         }

@@ -3,11 +3,11 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, LazyLock},
 };
 
 use bson::{RawDocument, RawDocumentBuf};
-use tokio::{sync::Semaphore, task::spawn_blocking};
+use tokio::task::spawn_blocking;
 
 use super::{Compiling, Found, Replay, STEPS_A_TURN, Source};
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
     protocol::{Frame, GapReason},
     router::{PastBatch, PastChange, PastChangeKind},
     subscription::DocumentKey,
+    turns::Turns,
 };
 
 /// After so many undecided events a replay skips the past. Each costs some tenths of a second of a thread.
@@ -93,7 +94,9 @@ impl Replay {
             judgement
         } else if filter.most_steps(document.as_bytes().len()) > STEPS_A_TURN {
             let filter = Arc::clone(filter);
-            self.matching = Some(Box::pin(judge_offloaded(filter, document.to_owned())));
+            let tenant = self.shown.tenant().map(Into::into);
+            let judging = judge_offloaded(tenant, filter, document.to_owned());
+            self.matching = Some(Box::pin(judging));
             return Picked::Nothing;
         } else {
             let (judgement, spent) = judge(filter, document);
@@ -142,8 +145,8 @@ impl Replay {
     }
 }
 
-/// Bounds the matches that run on other threads at the same time, for all replays of the process.
-static OFFLOADED: Semaphore = Semaphore::const_new(2);
+/// Turns at the matches that run on other threads at the same time, for all replays of the process.
+static OFFLOADED: LazyLock<Turns> = LazyLock::new(|| Turns::new(2));
 
 /// The outcome of matching an event.
 #[derive(Clone, Copy, Debug)]
@@ -172,12 +175,16 @@ fn judge(filter: &Filter, document: &RawDocument) -> (Judgement, u64) {
 }
 
 /// Matches an event on a thread for blocking work, when its turn has come.
-async fn judge_offloaded(filter: Arc<Filter>, document: RawDocumentBuf) -> Judgement {
-    // Held to the end of the work, even if nobody waits for it any more. (The semaphore is never closed.)
-    let permit = OFFLOADED.acquire().await;
+async fn judge_offloaded(
+    tenant: Option<Box<str>>,
+    filter: Arc<Filter>,
+    document: RawDocumentBuf,
+) -> Judgement {
+    // Held to the end of the work, even if nobody waits for it any more.
+    let turn = OFFLOADED.take(tenant.as_deref()).await;
     let judging = spawn_blocking(move || {
         let (judgement, _) = judge(&filter, &document);
-        drop(permit);
+        drop(turn);
         judgement
     });
     judging.await.unwrap_or(Judgement::Panicked)

@@ -1,14 +1,17 @@
 //! The collection `keys`: API keys.
 
-use bson::{Bson, Document, RawDocumentBuf, Timestamp, doc};
-use mongodb::Collection;
+use bson::{Binary, Bson, Document, RawDocumentBuf, Timestamp, doc, spec::BinarySubtype};
+use mongodb::{Collection, options::ReadConcern};
 
 use super::{
     audit::{Act, Actor, names_of},
-    documents::{Change, Written, sendable},
+    documents::{Change, Read, Written, sendable},
     subscriptions::listing::Listed,
 };
-use crate::store::{KEYS, Store, StoreError, client::read::collect_within};
+use crate::{
+    access::Fingerprint,
+    store::{KEYS, Store, StoreError, client::read::collect_within},
+};
 
 /// A query for keys.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -53,6 +56,15 @@ impl Store {
             .find_one(named(id, tenant))
             .max_time(self.server_limit());
         self.with_deadline(find).await
+    }
+
+    /// Reads the key that a client's certificate is for.
+    pub(crate) async fn find_key_for(&self, certificate: &Fingerprint) -> Result<Read, StoreError> {
+        let by_certificate = doc! {"certificate": {"$eq": binary(certificate), "$type": "binData"}};
+        let session = self.session().await?;
+        let concern = ReadConcern::majority();
+        self.find_one_in(&self.keys(), session, by_certificate, None, concern)
+            .await
     }
 
     /// Reads one page of keys, in the order of `_id`.
@@ -105,6 +117,13 @@ impl Store {
         let change = Change::Remove(named(id, tenant));
         let deleted = self.audited(KEYS, change, Act::KeyDelete, Vec::new(), by);
         Ok(deleted.await?.map(|deleted| deleted.operation_time))
+    }
+}
+
+fn binary(bytes: &[u8]) -> Binary {
+    Binary {
+        subtype: BinarySubtype::Generic,
+        bytes: bytes.to_vec(),
     }
 }
 

@@ -58,11 +58,13 @@ impl Store {
         loop {
             let keys = self.list_keys(&query).await?;
             for key in &keys.documents {
-                if StoredKey::read(key).is_err() {
+                let Ok(stored) = StoredKey::read(key) else {
                     continue;
-                }
+                };
                 survey.keys += 1;
-                if matches!(key.get("expiresAt"), Ok(None | Some(RawBsonRef::Null))) {
+                // A certificate has an end of its own.
+                let has_text = stored.certificate().is_none();
+                if has_text && matches!(key.get("expiresAt"), Ok(None | Some(RawBsonRef::Null))) {
                     let id = key.get_str("_id").unwrap_or_default();
                     survey.lasting.push(id.to_owned());
                 }

@@ -32,6 +32,7 @@ pub(super) const FILES: &[Migration] = &[
     file!("0005_access"),
     file!("0006_audit"),
     file!("0007_tickets"),
+    file!("0008_uses"),
 ];
 
 impl Migration {

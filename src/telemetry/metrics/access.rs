@@ -26,6 +26,7 @@ pub(crate) struct AccessMetrics {
     pub(crate) insecure: Gauge<i64, AtomicI64>,
     refreshes: Family<Outcome, Counter>,
     tickets: Family<Outcome, Counter>,
+    uses: Family<Outcome, Counter>,
     /// Revocations that are applied.
     pub(crate) revocations: Gauge<i64, AtomicI64>,
 }
@@ -42,6 +43,7 @@ impl AccessMetrics {
             insecure: Gauge::default(),
             refreshes: Family::default(),
             tickets: Family::default(),
+            uses: Family::default(),
             revocations: Gauge::default(),
         };
         registry.register(
@@ -68,6 +70,11 @@ impl AccessMetrics {
             "tickets",
             "Tickets made, and presented, by outcome",
             metrics.tickets.clone(),
+        );
+        registry.register(
+            "key_uses",
+            "Uses of keys that were to be written down, by outcome",
+            metrics.uses.clone(),
         );
         registry.register(
             "refreshes",
@@ -119,6 +126,12 @@ impl AccessMetrics {
     /// Counts a ticket that was made or presented.
     pub(crate) fn ticket(&self, outcome: &'static str) {
         self.tickets.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// Counts uses of keys that were to be written down.
+    pub(crate) fn used(&self, outcome: &'static str, count: usize) {
+        let uses = self.uses.get_or_create(&Outcome { outcome });
+        uses.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
     }
 
     /// Counts a refresh of an open connection's credential.

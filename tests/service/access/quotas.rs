@@ -678,9 +678,9 @@ async fn tokens_that_name_no_tenant_are_bounded_like_a_tenant() {
         let mut answers = join_all(asked).await.into_iter();
         let refused = answers.find(|(status, ..)| *status != 200);
         let is_refused = refused.is_some();
-        refused
-            .into_iter()
-            .for_each(|refused| check_too_fast(refused, "requests_per_second", 1));
+        if let Some(refused) = refused {
+            check_too_fast(refused, "requests_per_second", 1);
+        }
         is_refused
     };
     service.until("they come too fast", too_fast).await;

@@ -41,6 +41,7 @@ fn settings(folder: &Path) -> config::Tls {
     config::Tls {
         certificate: path("certificate.pem"),
         key: path("key.pem"),
+        ..config::Tls::default()
     }
 }
 
@@ -353,40 +354,82 @@ async fn a_node_does_not_start_with_a_certificate_that_cannot_be_used() {
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     fs::write(path("empty"), "").unwrap();
     fs::write(path("broken"), "-----BEGIN CERTIFICATE-----\n!\n").unwrap();
-    for (certificate, key, told) in [
+    let nonsense = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    fs::write(path("nonsense"), nonsense).unwrap();
+    for (certificate, key, client_ca, told) in [
         (
             path("none"),
             good.key.clone(),
+            String::new(),
             "tls.certificate: the file cannot be read: entity not found",
         ),
         (
             path("empty"),
             good.key.clone(),
+            String::new(),
             "tls.certificate: the file has no certificate",
         ),
         (
             path("broken"),
             good.key.clone(),
+            String::new(),
             "tls.certificate: the file is not PEM",
         ),
         (
             good.key.clone(),
             good.key.clone(),
+            String::new(),
             "tls.certificate: the file has no certificate",
         ),
         (
             good.certificate.clone(),
             path("none"),
+            String::new(),
             "tls.key: the file cannot be read: entity not found",
         ),
         (
             good.certificate.clone(),
             good.certificate.clone(),
+            String::new(),
             "tls.key: the file has no private key in the clear",
+        ),
+        (
+            good.certificate.clone(),
+            good.key.clone(),
+            path("none"),
+            "tls.client_ca: the file cannot be read: entity not found",
+        ),
+        (
+            good.certificate.clone(),
+            good.key.clone(),
+            path("empty"),
+            "tls.client_ca: the file has no certificate",
+        ),
+        (
+            good.certificate.clone(),
+            good.key.clone(),
+            good.key.clone(),
+            "tls.client_ca: the file has no certificate",
+        ),
+        (
+            good.certificate.clone(),
+            good.key.clone(),
+            path("broken"),
+            "tls.client_ca: the file is not PEM",
+        ),
+        (
+            good.certificate.clone(),
+            good.key.clone(),
+            path("nonsense"),
+            "tls.client_ca: the file has a certificate that cannot sign others",
         ),
     ] {
         let config = Config {
-            tls: config::Tls { certificate, key },
+            tls: config::Tls {
+                certificate,
+                key,
+                client_ca,
+            },
             ..Config::default()
         };
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();

@@ -69,6 +69,16 @@ impl Failing {
         self.run(how).await;
     }
 
+    /// Holds all reads up before their first reply, or lets them go on.
+    pub(crate) async fn hold_searches(&self, hold: bool) {
+        let how = doc! {
+            "configureFailPoint": "waitInFindBeforeMakingBatch",
+            "mode": if hold { "alwaysOn" } else { "off" },
+            "data": {"nss": format!("{}.events", self.service.config.database), "shouldCheckForInterrupt": true},
+        };
+        self.run(how).await;
+    }
+
     async fn configure(&self, how: Document) {
         let mut command = doc! {"configureFailPoint": "failCommand"};
         command.extend(how);

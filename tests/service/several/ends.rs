@@ -99,8 +99,8 @@ async fn a_delete_is_proved_when_the_kernel_has_the_last_words_of_the_handle() {
 async fn a_socket_that_takes_no_last_words_is_closed_whole() {
     let service = Service::start_with(|config| {
         config.socket.close_timeout = Duration::from_millis(300);
-        config.socket.ping_interval = Duration::from_secs(600);
-        config.socket.pong_timeout = Duration::from_secs(600);
+        config.socket.ping_interval = Duration::from_mins(10);
+        config.socket.pong_timeout = Duration::from_mins(10);
         config.socket.send_buffer_bytes = 4 << 10;
         config.socket.outbox_frames = 100_000;
         config.socket.outbox_bytes = 64 << 20;

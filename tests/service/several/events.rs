@@ -30,9 +30,9 @@ impl Stream {
     async fn next(&mut self) -> Heard {
         let reading = async {
             loop {
-                if let Some((event, rest)) = self.text.split_once("\n\n") {
+                if let Some((event, _)) = self.text.split_once("\n\n") {
                     let event = event.to_owned();
-                    self.text = rest.to_owned();
+                    self.text.drain(..event.len() + 2);
                     let field = |name: &str| {
                         let mut lines = event.lines();
                         lines.find_map(|line| line.strip_prefix(name).map(str::to_owned))

@@ -85,6 +85,61 @@ fn by_handle(messages: &[Value]) -> Vec<(String, Vec<Value>)> {
     all
 }
 
+/// Reads until every one of so many handles has ended or got the last event.
+async fn until_the_last(many: &mut Socket, connected: usize) -> Vec<Value> {
+    let mut messages = Vec::new();
+    let mut open_left: Vec<String> = Vec::new();
+    let mut seen = 0;
+    while seen < connected || !open_left.is_empty() {
+        let message = many.message().await;
+        let handle = message["handle"].as_str().unwrap_or_default().to_owned();
+        match message["type"].as_str().unwrap() {
+            "connected" => {
+                seen += 1;
+                open_left.push(handle);
+            }
+            "ended" => open_left.retain(|open| *open != handle),
+            "event" if message["event"]["type"] == LAST => {
+                let to = message["to"].as_array().unwrap();
+                open_left.retain(|open| !to.contains(&json!(open)));
+            }
+            "refused" => panic!("{message}"),
+            _ => {}
+        }
+        messages.push(message);
+    }
+    messages
+}
+
+/// Checks that each handle got what the socket of its own got.
+async fn assert_same(mut left: Vec<(String, Vec<Value>)>, pairs: &mut [Pair]) {
+    assert_eq!(left.len(), pairs.len());
+    // Of one handle they come in the order of asking; a handle that catches up may begin behind another one.
+    for pair in pairs {
+        let at = left.iter().position(|(handle, _)| *handle == pair.handle);
+        let (handle, record) = left.remove(at.unwrap());
+        let got: Vec<Value> = record.iter().filter_map(told).collect();
+        let mut own = Vec::new();
+        let ended = record.last().filter(|message| message["type"] == "ended");
+        while own.len() < got.len() {
+            own.extend(told(&pair.socket.message().await));
+        }
+        assert_eq!(got, own, "{handle}");
+        let reason = ended.map(|ended| ended["reason"].as_str().unwrap());
+        match reason {
+            Some("deleted") => {
+                pair.socket.assert_ends(4500, "deleted").await;
+            }
+            Some("unsubscribed") => assert!(pair.unsubscribed),
+            None => {
+                let last = record.last().unwrap();
+                assert_eq!(last["event"]["type"], LAST, "{last}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_handle_gets_what_a_socket_of_its_own_gets() {
     let service = Service::start().await;
@@ -175,61 +230,13 @@ async fn each_handle_gets_what_a_socket_of_its_own_gets() {
         204
     );
     service.publish(LAST, json!({"n": -1})).await;
-    let mut messages = Vec::new();
-    let mut open_left: Vec<String> = Vec::new();
-    let connected = pairs.len();
-    let mut seen = 0;
-    // Every handle has ended or got the last event.
-    while seen < connected || !open_left.is_empty() {
-        let message = many.message().await;
-        let handle = message["handle"].as_str().unwrap_or_default().to_owned();
-        match message["type"].as_str().unwrap() {
-            "connected" => {
-                seen += 1;
-                open_left.push(handle);
-            }
-            "ended" => open_left.retain(|open| *open != handle),
-            "event" if message["event"]["type"] == LAST => {
-                let to = message["to"].as_array().unwrap();
-                open_left.retain(|open| !to.contains(&json!(open)));
-            }
-            "refused" => panic!("{message}"),
-            _ => {}
-        }
-        messages.push(message);
-    }
+    let messages = until_the_last(&mut many, pairs.len()).await;
     let shared: Vec<Value> = messages
         .iter()
         .filter(|message| message["type"] == "event" && message.get("replay").is_none())
         .cloned()
         .collect();
     assert_cursors_rise(&shared);
-    let records = by_handle(&messages);
-    assert_eq!(records.len(), pairs.len());
-    // Of one handle they come in the order of asking; a handle that catches up may begin behind another one.
-    let mut left = records;
-    for pair in &mut pairs {
-        let at = left.iter().position(|(handle, _)| *handle == pair.handle);
-        let (handle, record) = left.remove(at.unwrap());
-        let got: Vec<Value> = record.iter().filter_map(told).collect();
-        let mut own = Vec::new();
-        let ended = record.last().filter(|message| message["type"] == "ended");
-        while own.len() < got.len() {
-            own.extend(told(&pair.socket.message().await));
-        }
-        assert_eq!(got, own, "{handle}");
-        let reason = ended.map(|ended| ended["reason"].as_str().unwrap());
-        match reason {
-            Some("deleted") => {
-                pair.socket.assert_ends(4500, "deleted").await;
-            }
-            Some("unsubscribed") => assert!(pair.unsubscribed),
-            None => {
-                let last = record.last().unwrap();
-                assert_eq!(last["event"]["type"], LAST, "{last}");
-            }
-            other => panic!("{other:?}"),
-        }
-    }
+    assert_same(by_handle(&messages), &mut pairs).await;
     service.stop().await;
 }

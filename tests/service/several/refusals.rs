@@ -14,13 +14,10 @@ async fn refused(socket: &mut Socket, message: Value) -> Value {
     refused["problem"].clone()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_with_a_subscribe_is_refused_and_the_socket_stays() {
-    let service = Service::start().await;
-    let id = service.subscribe(json!({"type": "a"})).await;
-    let mut socket = open(&service).await;
+/// The fields of a subscribe that are wrong, each with the status, the type and the pointer of its refusal.
+fn faults(id: &str) -> Vec<(Value, u16, &'static str, &'static str)> {
     let far = "9999-01-01T00:00:00Z";
-    for (more, status, slug, pointer) in [
+    vec![
         (json!({}), 422, "invalid-request", "#/subscription"),
         (
             json!({"subscription": 5}),
@@ -82,7 +79,15 @@ async fn what_is_wrong_with_a_subscribe_is_refused_and_the_socket_stays() {
             "invalid-request",
             "#/onGap",
         ),
-    ] {
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_a_subscribe_is_refused_and_the_socket_stays() {
+    let service = Service::start().await;
+    let id = service.subscribe(json!({"type": "a"})).await;
+    let mut socket = open(&service).await;
+    for (more, status, slug, pointer) in faults(&id) {
         let mut message = json!({"type": "subscribe", "handle": "h"});
         for (name, value) in more.as_object().unwrap() {
             message[name] = value.clone();

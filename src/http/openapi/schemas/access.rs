@@ -185,7 +185,8 @@ fn keys() -> Vec<(&'static str, Value)> {
     let claims = || json!({"type": ["object", "null"], "maxProperties": MOST_CLAIMS, "description": "Values that policies name: strings, numbers, booleans, and lists of them."});
     let shown = json!({
         "id": {"type": "string"},
-        "prefix": {"type": "string", "description": "The beginning of its text."},
+        "prefix": {"type": ["string", "null"], "description": "The beginning of its text; null for a certificate's key."},
+        "certificate": {"type": ["string", "null"], "pattern": "^[0-9a-f]{64}$", "description": "The SHA-256 of the client certificate that it is for."},
         "name": text_or_null(),
         "scopes": scopes(),
         "tenant": text_or_null(),
@@ -198,10 +199,10 @@ fn keys() -> Vec<(&'static str, Value)> {
         "expiresAt": time_or_null(),
         "createdAt": time_or_null(),
         "createdBy": text_or_null(),
+        "lastUsedAt": {"type": ["string", "null"], "format": "date-time", "description": "Its last use, to within about ten minutes; null if there was none for a year."},
     });
     let mut made = shown.clone();
-    made["key"] =
-        json!({"type": "string", "description": "The key. It is not stored: keep it now."});
+    made["key"] = json!({"type": ["string", "null"], "description": "The key. It is not stored: keep it now. Null for a certificate's."});
     let change = json!({
         "name": {"type": ["string", "null"], "minLength": 1, "maxLength": 200},
         "networks": texts(),
@@ -216,6 +217,8 @@ fn keys() -> Vec<(&'static str, Value)> {
         json!({"type": ["string", "null"], "minLength": 1, "maxLength": 200, "pattern": "^[^:]+$"});
     new["policy"] = json!({"type": ["string", "null"], "minLength": 1, "maxLength": 200});
     new["claims"] = claims();
+    new["certificate"] = json!({"type": ["string", "null"], "pattern": "^[0-9A-Fa-f]{2}(:?[0-9A-Fa-f]{2}){31}$",
+        "description": "The SHA-256 of a client certificate (DER), in hex."});
     let page = json!({
         "items": list(json!({"$ref": "#/components/schemas/Key"})),
         "nextCursor": text_or_null(),

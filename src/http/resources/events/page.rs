@@ -143,7 +143,8 @@ pub(crate) async fn answer(
         &state.bounds.paging
     };
     let permit = limit.for_tenant(caller.tenant.as_deref()).acquire().await?;
-    let reading = read(state.clone(), search);
+    let share = state.bounds.answers.share(caller.tenant.as_deref());
+    let reading = read(state.clone(), search, share);
     let reading = async move {
         let page = reading.await;
         drop(permit);
@@ -159,7 +160,7 @@ pub(crate) async fn answer(
     }
 }
 
-async fn read(state: AppState, search: Search) -> Result<Response, Problem> {
+async fn read(state: AppState, search: Search, share: Share) -> Result<Response, Problem> {
     let page = PageWriter {
         text: String::from(r#"{"items":["#),
         source: default_source(state.store.database_name()),
@@ -170,7 +171,7 @@ async fn read(state: AppState, search: Search) -> Result<Response, Problem> {
         too_expensive: 0,
         max_items: search.limit,
         max_bytes: state.limits().page_bytes,
-        share: state.bounds.answers.share(),
+        share,
         refused: None,
     };
     let read = state

@@ -4,7 +4,10 @@ use bson::{DateTime, Document, RawDocumentBuf};
 use serde_json::Value;
 
 use crate::{
-    access::{Claims, MOST_CLAIMS, NewKey, SaidQuotas, Scope, Scopes, is_tenant},
+    access::{
+        Claims, Fingerprint, MOST_CLAIMS, NewKey, SaidQuotas, Scope, Scopes, is_tenant,
+        parse_fingerprint,
+    },
     config::Origin,
     http::edge::{fields::Fields, problem::Problem},
 };
@@ -17,7 +20,7 @@ const MOST_ENTRIES: usize = 100;
 const TEXT_BYTES: usize = 200;
 
 /// The fields that a request to make a key may have.
-const FIELDS: [&str; 10] = [
+const FIELDS: [&str; 11] = [
     "name",
     "scopes",
     "tenant",
@@ -28,6 +31,7 @@ const FIELDS: [&str; 10] = [
     "subscriptions",
     "limits",
     "expiresAt",
+    "certificate",
 ];
 /// The fields that a key may change in.
 const CHANGEABLE: [&str; 6] = [
@@ -79,7 +83,18 @@ impl Fields {
             subscriptions: self.list("subscriptions", "an id", |text| Some(text.to_owned())),
             quotas: self.quotas(),
             expires_at: self.future("expiresAt", now),
+            certificate: self.certificate(),
         }
+    }
+
+    fn certificate(&mut self) -> Option<Fingerprint> {
+        let given = self.take("certificate")?;
+        let fingerprint = given.as_str().and_then(parse_fingerprint);
+        if fingerprint.is_none() {
+            let reason = "must be the SHA-256 of a certificate: 64 hex digits, perhaps with colons";
+            self.faults.blame("#/certificate", reason);
+        }
+        fingerprint
     }
 
     fn scopes(&mut self) -> Scopes {

@@ -8,7 +8,7 @@ use bson::{RawDocument, RawDocumentBuf};
 
 use super::input::CheckedInput;
 use crate::{
-    access::Caller,
+    access::{Caller, TENANT},
     http::edge::{
         AppState, answer,
         observe::WRITES,
@@ -95,8 +95,10 @@ pub(super) async fn read_stored(
         return Ok(Subscription::with_compiled_filter(document).under(&policies));
     }
     let limits = state.filter_limits();
+    let tenant = document.get_str(TENANT).ok();
+    let filtering = state.bounds.filtering.for_tenant(tenant);
     let compile = move || CompiledSubscription::compile(document, &limits).subscription;
-    let read = state.bounds.filtering.offload_anyway(compile).await?;
+    let read = filtering.offload_anyway(compile).await?;
     Ok(read.under(&policies))
 }
 

@@ -25,6 +25,7 @@ pub(super) fn caller(client: usize, end: u32) -> Arc<Caller> {
         credential: Credential::Key {
             id: client.to_string().into(),
             hash: [0; 32],
+            not_after: None,
         },
         expires_at: Some(time(end)),
         ..Caller::anybody()

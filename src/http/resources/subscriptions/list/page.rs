@@ -77,7 +77,7 @@ impl PageWriter {
     pub(super) fn new(state: &AppState, request: &PageRequest) -> Self {
         Self {
             text: String::from(r#"{"items":["#),
-            share: state.bounds.answers.share(),
+            share: state.bounds.answers.share(request.sight.tenant()),
             max_items: request.max_items,
             max_bytes: request.max_bytes,
             items: 0,

@@ -12,7 +12,7 @@ const SEQUENCE: u8 = 0x30;
 const VERSION: u8 = 0xA0;
 
 /// Returns the end of a certificate's validity, in seconds since 1970; `None` if it cannot be read.
-pub(super) fn not_after(certificate: &[u8]) -> Option<i64> {
+pub(crate) fn not_after(certificate: &[u8]) -> Option<i64> {
     let (certificate, _) = element(certificate, SEQUENCE)?;
     let (mut fields, _) = element(certificate, SEQUENCE)?;
     if let Some((_, rest)) = element(fields, VERSION) {
