@@ -53,7 +53,8 @@ impl fmt::Display for Heard {
 
 /// Reads a message of `tidegate.v1`.
 pub(crate) fn read_message(message: &Value) -> Option<Heard> {
-    if message["type"] == "pong" {
+    // `at` says where a quiet client stands, and nothing of what it received.
+    if ["pong", "at"].contains(&message["type"].as_str().unwrap_or_default()) {
         return None;
     }
     let read = || {
