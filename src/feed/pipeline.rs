@@ -96,7 +96,7 @@ mod tests {
         let ours = ours[0].as_document().unwrap();
         let ours = ours.get_document("ns.coll").unwrap().get_array("$in");
         let named: Vec<_> = ours.unwrap().iter().filter_map(Bson::as_str).collect();
-        let all = ["subscriptions", "events", "keys", "policies", "revocations"];
+        let all = ["subscriptions", "events", "policies", "revocations", "keys"];
         assert_eq!(named, all);
     }
 }
