@@ -1,6 +1,6 @@
 //! Teardowns of credentials that are not complete yet: what holds them up is shown, and nothing is said too early.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Mutex, time::Duration};
 
 use bson::{DateTime, Document, doc};
 use serde_json::{Value, json};
@@ -39,18 +39,34 @@ async fn until_state(
     node: SocketAddr,
     state: &str,
 ) -> Value {
-    let shown = async || teardown(asked, admin, path).await.1;
-    let reached = async || of(&shown().await, node)["state"] == state;
-    asked.until(state, reached).await;
-    shown().await
+    let is_reached = |shown: &Value| of(shown, node)["state"] == state;
+    until_shown(asked, (admin, path), state, is_reached).await
 }
 
 /// Waits until the teardown is complete.
 async fn until_complete(asked: &Service, admin: &str, path: &str) -> Value {
-    let shown = async || teardown(asked, admin, path).await.1;
-    let complete = async || shown().await["complete"] == true;
-    asked.until("complete", complete).await;
-    shown().await
+    let is_complete = |shown: &Value| shown["complete"] == true;
+    until_shown(asked, (admin, path), "complete", is_complete).await
+}
+
+/// Waits until a teardown shows what is waited for, and returns that. A node that lags may refuse to answer meanwhile.
+async fn until_shown(
+    asked: &Service,
+    (admin, path): (&str, &str),
+    what: &str,
+    is_reached: impl Fn(&Value) -> bool,
+) -> Value {
+    let reached = Mutex::new(Value::Null);
+    let is_shown = async || {
+        let (status, shown) = teardown(asked, admin, path).await;
+        let is_shown = status == 200 && is_reached(&shown);
+        if is_shown {
+            *reached.lock().unwrap() = shown;
+        }
+        is_shown
+    };
+    asked.until(what, is_shown).await;
+    reached.into_inner().unwrap()
 }
 
 /// Waits until the heartbeats of all nodes tell that they have applied what a teardown is about.
