@@ -43,6 +43,9 @@ struct Arguments {
     /// Inject no faults.
     #[arg(long)]
     calm: bool,
+    /// Ask for no credentials.
+    #[arg(long)]
+    open: bool,
     /// Print one JSON document in place of tables.
     #[arg(long)]
     json: bool,
@@ -53,7 +56,10 @@ fn main() -> Result<ExitCode> {
         .enable_all()
         .build()?;
     // This very file is the nodes' binary too: the service is a library.
-    if matches!(env::args().nth(1).as_deref(), Some("serve" | "listen")) {
+    if matches!(
+        env::args().nth(1).as_deref(),
+        Some("serve" | "listen" | "key")
+    ) {
         return runtime.block_on(as_the_binary());
     }
     let arguments = Arguments::parse();
@@ -76,7 +82,7 @@ async fn run(arguments: &Arguments, seed: u64) -> Result<ExitCode> {
         println!("seed {seed}");
     }
     let program = env::current_exe()?;
-    let mut world = World::start(settings(program.clone())).await?;
+    let mut world = World::start(settings(program.clone(), !arguments.open)).await?;
     let life = Life::start(&world, &population(program), seed).await?;
     let readings = Readings::start(&world, SPARED)?;
     let until = Instant::now() + Duration::from_secs_f64(arguments.minutes * 60.0);
@@ -116,7 +122,7 @@ async fn run(arguments: &Arguments, seed: u64) -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-fn settings(program: PathBuf) -> Settings {
+fn settings(program: PathBuf, guarded: bool) -> Settings {
     Settings {
         program: Program {
             path: program,
@@ -127,6 +133,7 @@ fn settings(program: PathBuf) -> Settings {
         nodes: 2,
         oplog_size_mb: 990,
         uri_options: String::new(),
+        guarded,
     }
 }
 

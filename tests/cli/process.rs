@@ -1,11 +1,14 @@
 //! The binary as a process: running it, and talking to it while it runs.
 
 use std::{
+    ffi::OsStr,
     io::{BufRead as _, BufReader, Read, Write as _},
     process::{Child, Command, Stdio},
     sync::mpsc::{self, Receiver, RecvTimeoutError},
     time::{Duration, Instant},
 };
+
+use super::support::key_for;
 
 /// The time after which a test gives up.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
@@ -20,6 +23,27 @@ pub(crate) fn tidegate(arguments: &[&str]) -> Command {
         {
             command.env_remove(&*name);
         }
+    }
+    command
+}
+
+/// Lets a command that calls a node present the credential for it, if there is one and the test gives none.
+fn with_credential(command: &mut Command) -> &mut Command {
+    let arguments: Vec<_> = command.get_args().collect();
+    let flag = arguments.iter().position(|one| *one == "--server");
+    let flag = flag.and_then(|at| arguments.get(at + 1).copied());
+    let variable = |name: &str| {
+        let mut all = command.get_envs();
+        all.find_map(|(known, value)| value.filter(|_| known == name))
+    };
+    let node = flag.or_else(|| variable("TIDEGATE_SERVER"));
+    let address = node
+        .and_then(OsStr::to_str)
+        .and_then(|node| node.strip_prefix("http://")?.parse().ok());
+    let gives_none =
+        variable("TIDEGATE_TOKEN").is_none() && !arguments.iter().any(|one| *one == "--token-file");
+    if let Some(key) = address.filter(|_| gives_none).and_then(key_for) {
+        command.env("TIDEGATE_TOKEN", key);
     }
     command
 }
@@ -39,7 +63,7 @@ pub(crate) fn run(arguments: &[&str]) -> Outcome {
 
 /// Runs a command to its end, with some input.
 pub(crate) fn finish(command: &mut Command, input: &str) -> Outcome {
-    let mut child = command
+    let mut child = with_credential(command)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -68,7 +92,7 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(command: &mut Command) -> Self {
-        let mut child = command
+        let mut child = with_credential(command)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

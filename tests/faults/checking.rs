@@ -1,5 +1,7 @@
 //! The checker itself: a good record passes, and each way to break it is noticed.
 
+mod keys;
+
 use std::time::Duration;
 
 use bson::Timestamp;
@@ -98,6 +100,7 @@ fn connection(subscription: &str, heard: Vec<Heard>, over: Over) -> Connection {
         node: 0,
         subscription: subscription.to_owned(),
         dialect: Dialect::Tidegate,
+        key: None,
         begin: Begin::Live,
         asked_at: Duration::ZERO,
         heard: heard

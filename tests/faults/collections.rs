@@ -11,6 +11,7 @@ async fn what_is_dropped_ends_and_what_is_made_anew_lives() {
         (&[Fault::SubscriptionsDropped], 500),
         (&[Fault::SubscriptionsRenamed], 500),
         (&[Fault::EventsDropped], 500),
+        (&[Fault::KeysDropped], 500),
         (&[Fault::DatabaseDropped], 1_000),
     ])
     .await;

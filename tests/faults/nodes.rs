@@ -2,8 +2,21 @@
 
 use crate::{
     rig::faults::{Fault, Trouble},
-    suite::ride_out,
+    suite::{ride_out, ride_out_open},
 };
+
+const TOGETHER: [(&[Fault], u64); 3] = [
+    (&[Fault::PrimaryKilled, Fault::NodePaused(1)], 4_000),
+    (
+        &[
+            Fault::StepDown,
+            Fault::BeforeNode(0, Trouble::Reset),
+            Fault::BehindNode(1, Trouble::BlackHole),
+        ],
+        3_000,
+    ),
+    (&[Fault::NodeKilled(1), Fault::Errors(11_600)], 2_000),
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_nodes_lose_their_sockets_and_paused_ones_go_on_where_they_were() {
@@ -39,17 +52,10 @@ async fn clients_that_never_read_their_answers_are_cut_and_nobody_else_notices()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn faults_that_come_together_are_ridden_out_together() {
-    ride_out(&[
-        (&[Fault::PrimaryKilled, Fault::NodePaused(1)], 4_000),
-        (
-            &[
-                Fault::StepDown,
-                Fault::BeforeNode(0, Trouble::Reset),
-                Fault::BehindNode(1, Trouble::BlackHole),
-            ],
-            3_000,
-        ),
-        (&[Fault::NodeKilled(1), Fault::Errors(11_600)], 2_000),
-    ])
-    .await;
+    ride_out(&TOGETHER).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_credentials_they_are_ridden_out_too() {
+    ride_out_open(&TOGETHER).await;
 }

@@ -73,7 +73,9 @@ fn body(path: &str) -> Value {
 
 async fn connect(world: &World) -> Socket {
     let path = "/api/v1/subscriptions/there/events";
-    let mut socket = Socket::open(world.nodes[0].address, path, None)
+    let key = world.keyring.operator().unwrap();
+    let offer = format!("tidegate.v1, tidegate.bearer.{key}");
+    let mut socket = Socket::open(world.nodes[0].address, path, Some(&offer))
         .await
         .unwrap();
     assert_eq!(socket.message().await["type"], "connected");
@@ -83,7 +85,8 @@ async fn connect(world: &World) -> Socket {
 async fn call(node: &Node, method: Method, path: &str, body: &Value) -> Response {
     let url = format!("http://{}/api/v1{path}", node.address);
     let request = http_client().unwrap().request(method, url);
-    request.json(body).send().await.unwrap()
+    let request = node.keyring.authorize(request.json(body));
+    request.send().await.unwrap()
 }
 
 /// Waits until calls are refused. The primary takes a moment to notice that it is alone.

@@ -7,7 +7,11 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{Answer, request, send, support::Service, with_json};
+use super::{
+    Answer, request, send,
+    support::{Service, with_credential},
+    with_json,
+};
 
 const JSON: &str = "application/json";
 
@@ -176,10 +180,11 @@ async fn bodies_that_stay_away_hold_what_has_arrived_and_leave_room_for_small_on
         "POST /api/v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: {JSON}\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
+    let head = with_credential(service.address, head.as_bytes());
     let mut announced = Vec::new();
     for _ in 0..30 {
         let mut tcp = TcpStream::connect(service.address).await.unwrap();
-        tcp.write_all(head.as_bytes()).await.unwrap();
+        tcp.write_all(&head).await.unwrap();
         announced.push(tcp);
     }
     // What is only announced takes nothing.

@@ -9,7 +9,11 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{Answer, request, send, support::Service, with_json};
+use super::{
+    Answer, request, send,
+    support::{Service, with_credential},
+    with_json,
+};
 
 async fn absolute(service: &Service, method: Method, path: &str) -> Answer {
     let url = format!("http://{}{path}", service.address);
@@ -19,7 +23,8 @@ async fn absolute(service: &Service, method: Method, path: &str) -> Answer {
 /// Sends bytes as they are, and returns all that comes back until the server closes.
 async fn raw(service: &Service, text: &str) -> String {
     let mut stream = TcpStream::connect(service.address).await.unwrap();
-    stream.write_all(text.as_bytes()).await.unwrap();
+    let request = with_credential(service.address, text.as_bytes());
+    stream.write_all(&request).await.unwrap();
     let mut answer = Vec::new();
     let read = stream.read_to_end(&mut answer);
     tokio::time::timeout(super::support::DEADLINE, read)

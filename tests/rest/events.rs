@@ -88,6 +88,7 @@ async fn a_document_of_another_program_is_an_event() {
         .insert_one(doc! {"_id": "theirs", "amount": 5})
         .await
         .unwrap();
+    service.catch_up().await;
     let shown = service.get("/events/theirs").await;
     assert_eq!(shown["type"], "tidegate.event");
     assert_eq!(

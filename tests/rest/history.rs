@@ -161,7 +161,8 @@ async fn where_the_first_page_is_too_long_ago_the_pages_go_on_without_a_cursor()
     // Nothing but the newest can be read.
     let options = options().parameter("minSnapshotHistoryWindowInSeconds", "0");
     let mongod = Mongod::start(options).await.unwrap();
-    let service = Service::start_with(|config| config.mongodb_uri = mongod.uri()).await;
+    // With credentials nothing newer than the first page may be shown, so such a page is refused.
+    let service = Service::start_open(|config| config.mongodb_uri = mongod.uri()).await;
     for n in 0..6 {
         service.publish("tick", json!({"n": n})).await;
     }

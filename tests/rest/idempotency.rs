@@ -8,7 +8,11 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::timeout};
 
-use super::{Answer, send, support::Service, with_json};
+use super::{
+    Answer, send,
+    support::{Service, with_credential},
+    with_json,
+};
 
 async fn post(service: &Service, path: &str, key: &str, body: &Value) -> Answer {
     let post = with_json(service, Method::POST, path, body);
@@ -136,7 +140,8 @@ async fn a_key_is_visible_ascii_of_bounded_length() {
 /// A raw request from a client that leaves before the answer.
 async fn send_and_leave(service: &Service, request: &str) {
     let mut tcp = TcpStream::connect(service.address).await.unwrap();
-    tcp.write_all(request.as_bytes()).await.unwrap();
+    let request = with_credential(service.address, request.as_bytes());
+    tcp.write_all(&request).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

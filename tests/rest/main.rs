@@ -92,6 +92,6 @@ async fn send(request: RequestBuilder) -> Answer {
         headers: answer.headers().clone(),
         text: answer.text().await.unwrap(),
     };
-    description::check(&client, &method, &url, &answer).await;
+    description::check(&method, &url, &answer).await;
     answer
 }

@@ -7,7 +7,10 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Answer, request, send, support::Service};
+use super::{
+    Answer, request, send,
+    support::{Service, key_for},
+};
 
 async fn get(service: &Service, path: &str) -> Answer {
     send(request(service, Method::GET, path)).await
@@ -150,6 +153,7 @@ async fn a_search_that_takes_too_long_ends_and_says_so() {
     let events = (0..EVENTS).map(|n| doc! {"type": "t", "data": {"n": n.to_string()}});
     let collection = service.database.collection::<Document>("events");
     collection.insert_many(events).await.unwrap();
+    service.catch_up().await;
     let asked = |filter: Value| {
         let text = filter.to_string();
         format!(
@@ -195,6 +199,7 @@ async fn a_filter_that_takes_long_on_each_event_ends_its_page_and_is_no_trouble_
     let events = (0..1_200).map(|_| doc! {"type": "t", "data": {"text": &text}});
     let collection = service.database.collection::<Document>("events");
     collection.insert_many(events).await.unwrap();
+    service.catch_up().await;
     let page = service.get(&dear_pattern()).await;
     assert_eq!(page["items"], json!([]));
     assert!(page["nextCursor"].is_string(), "{page}");
@@ -211,6 +216,7 @@ async fn events_that_are_too_expensive_for_the_filter_are_counted_on_their_page(
     let events = [&letters(900_000), &sound].map(|text| doc! {"type": "t", "data": {"text": text}});
     let collection = service.database.collection::<Document>("events");
     collection.insert_many(events).await.unwrap();
+    service.catch_up().await;
     let page = service.get(&dear_pattern()).await;
     assert_eq!(page["items"][0]["data"]["text"], sound);
     assert_eq!(page["items"].as_array().unwrap().len(), 1);
@@ -250,10 +256,15 @@ async fn answers_say_what_they_are_and_whether_they_may_be_kept() {
     service
         .send("PUT", "/subscriptions/s", Some(json!({"filter": {}})))
         .await;
+    // Nothing may be kept that a credential has opened.
+    let subscription = match key_for(service.address) {
+        Some(_) => "no-store",
+        None => "private, no-cache",
+    };
     for (path, kept) in [
         ("/events", "no-store"),
         ("/subscriptions", "no-store"),
-        ("/subscriptions/s", "private, no-cache"),
+        ("/subscriptions/s", subscription),
         ("/subscriptions/s/events", "no-store"),
         ("/subscriptions/nobody", "no-store"),
         ("/health", "no-store"),

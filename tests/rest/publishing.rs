@@ -241,6 +241,7 @@ async fn a_time_that_no_text_stands_for_is_refused_and_never_shown_as_another() 
     let events = service.database.collection::<bson::Document>("events");
     let stored = bson::doc! {"_id": "far", "time": bson::DateTime::from_millis(i64::MAX)};
     events.insert_one(stored).await.unwrap();
+    service.catch_up().await;
     let number = json!({"$date": {"$numberLong": i64::MAX.to_string()}});
     assert_eq!(service.get("/events/far").await["time"], number);
 }

@@ -1,4 +1,4 @@
-//! The host of a request: given once, and this node's.
+//! The host of a request: given once, and this node's. A node that asks for credentials does not judge it.
 
 use serde_json::json;
 
@@ -53,7 +53,7 @@ fn everything(id: &str, host: &str) -> Vec<String> {
 /// A page whose name leads here reads nothing, publishes nothing and opens nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_is_made_to_lead_here_is_refused_everywhere() {
-    let service = Service::start_with(|config| {
+    let service = Service::start_open(|config| {
         config.hosts = vec!["Feed.example.".to_owned()];
         config.public_url = "https://public.example".to_owned();
         config.cors.origins = vec!["*".to_owned()];
@@ -100,7 +100,7 @@ async fn a_name_that_is_made_to_lead_here_is_refused_everywhere() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_whole_address_goes_before_the_header() {
-    let service = Service::start().await;
+    let service = Service::start_open(|_| {}).await;
     let evil = "Host: evil.example\r\n";
     for (path, more, status) in [
         (
@@ -120,7 +120,7 @@ async fn a_whole_address_goes_before_the_header() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_names_one_host() {
-    let service = Service::start().await;
+    let service = Service::start_open(|_| {}).await;
     for lines in [
         "",
         "Host: localhost\r\nHost: localhost\r\n",

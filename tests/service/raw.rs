@@ -1,6 +1,6 @@
 //! A client below the level of HTTP and WebSocket libraries, which may break every rule.
 
-use std::{borrow::Cow, net::SocketAddr};
+use std::net::SocketAddr;
 
 use serde_json::Value;
 use tokio::{
@@ -9,7 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::support::{DEADLINE, key_for};
+use crate::support::{DEADLINE, with_credential};
 
 pub(crate) const TEXT: u8 = 0x81;
 pub(crate) const BINARY: u8 = 0x82;
@@ -74,23 +74,12 @@ impl Raw {
         self
     }
 
-    /// Adds the credential for this node to the head of a request, if there is one.
-    fn with_credential<'b>(&self, bytes: &'b [u8]) -> Cow<'b, [u8]> {
-        const LINE_END: &[u8] = b" HTTP/1.1\r\n";
-        let key = self.tcp.peer_addr().ok().and_then(key_for);
-        let line = bytes
-            .windows(LINE_END.len())
-            .position(|part| part == LINE_END);
-        let (Some(key), Some(line)) = (key, line) else {
-            return bytes.into();
-        };
-        let (line, rest) = bytes.split_at(line + LINE_END.len());
-        let header = format!("authorization: Bearer {key}\r\n");
-        [line, header.as_bytes(), rest].concat().into()
-    }
-
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
-        let bytes = self.with_credential(bytes);
+        let bytes = match self.tcp.peer_addr() {
+            Ok(node) => with_credential(node, bytes),
+            // It has gone.
+            Err(_) => bytes.into(),
+        };
         let sending = timeout(DEADLINE, self.tcp.write_all(&bytes));
         sending.await.expect("sent in time").unwrap();
     }

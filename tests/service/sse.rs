@@ -8,7 +8,7 @@ use socket2::SockRef;
 use crate::{
     kit::until_closed,
     raw::{Raw, upgrade_request},
-    support::{DEADLINE, Events, Service},
+    support::{DEADLINE, Events, Service, with_credential},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -237,7 +237,8 @@ fn stalled(service: &Service, id: &str) -> TcpStream {
     let request = format!(
         "GET /api/v1/subscriptions/{id}/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
     );
-    tcp.write_all(request.as_bytes()).unwrap();
+    let request = with_credential(service.address, request.as_bytes());
+    tcp.write_all(&request).unwrap();
     tcp
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     kit::assert_cursors_rise,
-    support::{Service, Socket},
+    support::{Service, Socket, with_credential},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,7 +202,8 @@ async fn handshake(service: &Service, id: &str, subprotocol: &str) -> String {
          Sec-WebSocket-Protocol: {subprotocol}\r\n\r\n",
         service.address
     );
-    tcp.write_all(request.as_bytes()).await.unwrap();
+    let request = with_credential(service.address, request.as_bytes());
+    tcp.write_all(&request).await.unwrap();
     let mut read = Vec::new();
     let arriving =
         async { while !read.ends_with(b"}") && tcp.read_buf(&mut read).await.unwrap() > 0 {} };

@@ -82,7 +82,8 @@ async fn every_call_ends_and_says_that_the_database_is_away() {
         mongodb_uri: mongod.uri(),
         ..config().await
     };
-    config.limits.database_timeout = Duration::from_millis(500);
+    // It bounds each step of the start too.
+    config.limits.database_timeout = Duration::from_secs(5);
     let store = Store::connect(&config).await.unwrap();
     store.migrate().await.unwrap();
     mongod.stop().await;

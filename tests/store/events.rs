@@ -159,7 +159,9 @@ async fn any_document_of_another_program_is_an_event() {
 async fn events_of_other_programs_are_dated_once_and_what_they_say_themselves_stays() {
     let store = store().await;
     let events = other_program(&store).await.collection::<Document>("events");
-    let (long_ago, committed) = (DateTime::from_millis(1_000), DateTime::from_millis(7_000));
+    // Neither is so long ago that the event would be deleted.
+    let committed = DateTime::now();
+    let long_ago = DateTime::from_millis(committed.timestamp_millis() - 3_600_000);
     let theirs = [
         doc! {"_id": 1},
         doc! {"_id": 2, "storedAt": null, "ts": null},

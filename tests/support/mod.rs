@@ -11,7 +11,7 @@ mod plain;
 mod service;
 mod socket;
 
-pub(crate) use credentials::{admin_key, key_for};
+pub(crate) use credentials::{admin_key, key_for, leave_open, with_credential};
 pub(crate) use events::{Event, Events};
 pub(crate) use mongod::{database_name, options, shared_mongod};
 pub(crate) use plain::{Guarded, Plain, free_port};

@@ -15,7 +15,7 @@ use tidegate::{
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use super::{Socket, credentials, database_name, shared_mongod};
+use super::{Socket, credentials, database_name, leave_open, shared_mongod};
 
 /// The time after which a test fails if what must happen has not happened.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
@@ -51,6 +51,15 @@ impl Service {
         };
         settings(&mut config);
         Self::on(config).await
+    }
+
+    /// Starts a node like [`Service::start_with`] that asks for no credentials in any case.
+    pub(crate) async fn start_open(settings: impl FnOnce(&mut Config)) -> Self {
+        Self::start_with(|config| {
+            leave_open(config);
+            settings(config);
+        })
+        .await
     }
 
     /// Starts a second node on the same database.
@@ -142,6 +151,13 @@ impl Service {
             .post("/subscriptions", serde_json::json!({"filter": filter}))
             .await;
         made["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until the node has applied what was committed before. With credentials it shows no event sooner.
+    pub(crate) async fn catch_up(&self) {
+        let id = self.subscribe(serde_json::json!({})).await;
+        let path = format!("/subscriptions/{id}");
+        assert_eq!(self.send("DELETE", &path, None).await.0, 204);
     }
 
     /// Publishes one event of this type and data.

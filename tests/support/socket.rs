@@ -81,7 +81,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             let value = HeaderValue::from_str(name).unwrap();
             request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, value);
         }
-        if let Some(key) = credentials::key_for(address) {
+        let has_one = subprotocol.is_some_and(|offer| offer.contains("tidegate.bearer."))
+            || path.contains("ticket=");
+        if let Some(key) = credentials::key_for(address).filter(|_| !has_one) {
             let value = HeaderValue::from_str(&format!("Bearer {key}")).unwrap();
             request.headers_mut().insert(AUTHORIZATION, value);
         }

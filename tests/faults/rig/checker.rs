@@ -15,7 +15,7 @@ use std::{
 use tidegate::{position::Position, protocol::Ending};
 
 use super::{
-    record::{Connection, Incident, LAST, Notes, Over, Version, Where},
+    record::{Connection, Heard, Incident, LAST, Notes, Over, Version, Where},
     truth::{Commit, What},
 };
 use walk::Walk;
@@ -47,7 +47,9 @@ pub(crate) enum Rule {
     CauselessGap,
     /// A connection ended without a cause.
     CauselessEnd,
-    /// A connection outlived its subscription.
+    /// Something came that was committed after the key of the connection was revoked.
+    Forbidden,
+    /// A connection outlived its subscription, or its key.
     MissingClose,
     /// A connection was told one end and given another, or ended more than once.
     WrongClose,
@@ -71,6 +73,8 @@ impl fmt::Display for Violation {
 pub(crate) struct Truth<'a> {
     pub(crate) commits: &'a [Commit],
     lives: HashMap<&'a str, Life>,
+    /// The end of each key; `None`: it still stands.
+    keys: HashMap<&'a str, Option<Position>>,
 }
 
 /// The history of a subscription.
@@ -84,6 +88,7 @@ struct Life {
 impl<'a> Truth<'a> {
     fn new(commits: &'a [Commit]) -> Self {
         let mut lives: HashMap<&str, Life> = HashMap::new();
+        let mut keys: HashMap<&str, Option<Position>> = HashMap::new();
         for Commit { at, what } in commits {
             match what {
                 What::Stored { id, version } => {
@@ -101,10 +106,30 @@ impl<'a> Truth<'a> {
                         life.end.get_or_insert(*at);
                     }
                 }
+                What::KeyStored { id } => _ = keys.entry(id).or_default(),
+                What::KeyDeleted { id } => {
+                    if let Some(end) = keys.get_mut(id.as_str()) {
+                        end.get_or_insert(*at);
+                    }
+                }
+                What::AllKeysDeleted => {
+                    for end in keys.values_mut() {
+                        end.get_or_insert(*at);
+                    }
+                }
                 What::Event { .. } | What::EventsDropped => {}
             }
         }
-        Self { commits, lives }
+        Self {
+            commits,
+            lives,
+            keys,
+        }
+    }
+
+    /// Returns the end of a connection's key, if it has one and that is gone.
+    fn end_of_key(&self, connection: &Connection) -> Option<Position> {
+        *self.keys.get(connection.key.as_deref()?)?
     }
 
     fn begin_of(&self, subscription: &str) -> Option<Position> {
@@ -139,6 +164,7 @@ pub(crate) fn check(commits: &[Commit], notes: &Notes) -> Vec<Violation> {
     for connection in &notes.connections {
         let history_lost = lost_before(connection);
         found.extend(Walk::new(&truth, connection, history_lost).violations());
+        found.extend(check_key(&truth, connection));
         found.extend(check_end(
             &truth,
             connection,
@@ -155,6 +181,7 @@ pub(crate) fn check(commits: &[Commit], notes: &Notes) -> Vec<Violation> {
             });
         }
     }
+    found.extend(check_invalid_keys(&truth, notes));
     found.extend(check_writes(&truth, notes));
     found.extend(check_refusals(notes));
     found
@@ -173,6 +200,44 @@ fn violation(rule: Rule, connection: &Connection, detail: impl fmt::Display) -> 
     Violation { rule, detail }
 }
 
+/// Reports what came behind the revocation of a connection's key. The last words say how far it came.
+fn check_key(truth: &Truth<'_>, connection: &Connection) -> Option<Violation> {
+    let end = truth.end_of_key(connection)?;
+    let (_, first) = connection.heard.iter().find(|(_, heard)| match heard {
+        Heard::Connected { at, .. } | Heard::Event { at, .. } | Heard::Updated { at, .. } => {
+            *at > end
+        }
+        Heard::Gap { upto, .. } => *upto > end,
+        Heard::Ended { .. } | Heard::Odd(_) => false,
+    })?;
+    let key = connection.key.as_deref().unwrap_or_default();
+    let detail = format!("{first} came, and its key {key} was revoked at {end:?}");
+    Some(violation(Rule::Forbidden, connection, detail))
+}
+
+/// Reports keys that were refused while they stood: before anybody set about to take them away, or for good.
+fn check_invalid_keys(truth: &Truth<'_>, notes: &Notes) -> Vec<Violation> {
+    let dropped_before = |then| {
+        let drops = |i: &Incident| i.place == Where::Keys && i.began <= then;
+        notes.incidents.iter().any(drops)
+    };
+    let stood = |id: &str, then| {
+        let stands = truth.keys.get(id).is_none_or(Option::is_none);
+        let revoking = notes.revoking.get(id).is_some_and(|at| *at <= then);
+        stands || !revoking && !dropped_before(then)
+    };
+    let refused = notes
+        .invalid_keys
+        .iter()
+        .filter(|(id, then)| stood(id, **then));
+    refused
+        .map(|(id, then)| Violation {
+            rule: Rule::Unwanted,
+            detail: format!("the key {id} stood, and was answered to be invalid at {then:?}"),
+        })
+        .collect()
+}
+
 /// Reports a connection that ended without a cause.
 fn check_end(
     truth: &Truth<'_>,
@@ -186,13 +251,15 @@ fn check_end(
                 && incident.began <= connection.over_at
                 && connection.over_at <= incident.ended + AFTERMATH
         }
-        Where::Database | Where::Commands | Where::History | Where::Data => false,
+        Where::Database | Where::Commands | Where::History | Where::Data | Where::Keys => false,
     };
     let excused = incidents.iter().any(|incident| may_end(&incident));
     let bad = |rule, detail: &str| Some(violation(rule, connection, detail));
     let gone = truth.is_gone(&connection.subscription);
+    let revoked = truth.end_of_key(connection).is_some();
     match &connection.over {
         Over::Open if gone => bad(Rule::MissingClose, "open though the subscription is gone"),
+        Over::Open if revoked => bad(Rule::MissingClose, "open though its key is revoked"),
         Over::Open | Over::Left | Over::Closed(None) => None,
         Over::Lost(_) | Over::Silence if excused => None,
         Over::Lost(reason) => bad(Rule::CauselessEnd, &format!("lost: {reason}")),
@@ -200,6 +267,8 @@ fn check_end(
         Over::Closed(Some(code)) => match Ending::from_code(*code) {
             Some(Ending::Deleted) if gone => None,
             Some(Ending::Deleted) => bad(Rule::WrongClose, "deleted, but the subscription is not"),
+            Some(Ending::Forbidden) if revoked => None,
+            Some(Ending::Forbidden) => bad(Rule::WrongClose, "forbidden, but its key stands"),
             Some(Ending::Resync) if history_lost => None,
             Some(Ending::HeartbeatMissed | Ending::SlowConsumer | Ending::Shutdown) if excused => {
                 None
@@ -251,6 +320,11 @@ fn check_writes(truth: &Truth<'_>, notes: &Notes) -> Vec<Violation> {
             lost("the delete of", id);
         }
     }
+    for id in &notes.acknowledged.revoked {
+        if truth.keys.get(id.as_str()).is_some_and(Option::is_none) {
+            lost("the revocation of", id);
+        }
+    }
     found
 }
 
@@ -259,7 +333,11 @@ fn check_writes(truth: &Truth<'_>, notes: &Notes) -> Vec<Violation> {
 fn check_refusals(notes: &Notes) -> Vec<Violation> {
     let injects = |i: &Incident| matches!(i.place, Where::Commands | Where::History);
     let injected = notes.incidents.iter().any(injects);
+    let keys_lost = |i: &Incident| i.place == Where::Keys;
+    let keys_lost = notes.incidents.iter().any(keys_lost);
     let is_bad = |status: u16, retry_after: bool| match status {
+        // The operator's key is stored again a moment later.
+        401 => !keys_lost,
         503 => !retry_after,
         500 | 207 => !injected,
         404 | 409 | 408 => false,

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::line::{Item, Line, NotOpened};
 use super::{
+    keyring::{Key, Keyring},
     record::{Begin, Connection, Heard, Notebook, Over},
     writers::Pool,
 };
@@ -37,6 +38,7 @@ pub(crate) struct Setting {
     pub(crate) stop: CancellationToken,
     /// The binary, for clients that listen with it.
     pub(crate) program: PathBuf,
+    pub(crate) keyring: Keyring,
 }
 
 /// A client's way to reconnect.
@@ -75,6 +77,8 @@ pub(crate) struct Client {
     /// The cursor of its last message from the present subscription.
     cursor: Option<String>,
     acknowledged: Option<Position>,
+    /// Its key, while that may stand.
+    key: Option<Key>,
 }
 
 /// A client's next step after a connection.
@@ -105,6 +109,7 @@ impl Client {
             random: StdRng::seed_from_u64(seed),
             cursor: None,
             acknowledged: None,
+            key: None,
         }
     }
 
@@ -163,9 +168,14 @@ impl Client {
             _ => self.random.random_range(0..self.setting.fronts.len()),
         };
         let front = self.setting.fronts[node];
+        if !self.has_key().await {
+            sleep(PAUSE).await;
+            return Next::Again;
+        }
         let after = self.cursor.as_deref();
+        let key = self.key.as_ref().map(|key| key.text.as_str());
         let asked_at = self.setting.notebook.now();
-        let opening = Line::open(front, subscription, self.dialect, after);
+        let opening = Line::open(front, subscription, (self.dialect, after), key);
         let mut line = match timeout(self.setting.silence, opening).await {
             Ok(Ok(line)) => line,
             Ok(Err(NotOpened::Gone)) => {
@@ -175,6 +185,15 @@ impl Client {
                     .notebook
                     .note(|notes| notes.not_found.insert(id));
                 return Next::Other;
+            }
+            Ok(Err(NotOpened::InvalidKey)) => {
+                let key = self.key.take();
+                let id = key.map_or_else(String::new, |key| key.id);
+                let now = self.setting.notebook.now();
+                self.setting
+                    .notebook
+                    .note(|notes| *notes.invalid_keys.entry(id).or_insert(now));
+                return Next::Again;
             }
             Ok(Err(NotOpened::Later)) | Err(_) => {
                 sleep(PAUSE).await;
@@ -186,6 +205,7 @@ impl Client {
             node,
             subscription: subscription.to_owned(),
             dialect: self.dialect,
+            key: self.key.as_ref().map(|key| key.id.clone()),
             begin: self.begin(),
             asked_at,
             heard: Vec::new(),
@@ -202,6 +222,16 @@ impl Client {
             .notebook
             .note(|notes| notes.connections.push(connection));
         next
+    }
+
+    /// Whether it has a key, if it needs one. It asks for another one where its own is gone. Who watches for pauses
+    /// keeps its key.
+    async fn has_key(&mut self) -> bool {
+        if self.key.is_none() {
+            let revocable = !matches!(self.wish, Wish::Ticks(_));
+            self.key = self.setting.keyring.issue(&self.name, revocable).await;
+        }
+        self.key.is_some() || !self.setting.keyring.is_needed()
     }
 
     fn begin(&self) -> Begin {
@@ -280,6 +310,10 @@ impl Client {
 
     fn next(&mut self, connection: &Connection) -> Next {
         match connection.over {
+            Over::Closed(Some(4511)) => {
+                self.key = None;
+                Next::Again
+            }
             Over::Open => Next::Done,
             Over::Left if self.random.random_bool(0.5) => Next::Other,
             Over::Closed(Some(4500)) => {

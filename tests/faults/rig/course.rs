@@ -92,6 +92,7 @@ fn all() -> Vec<(Fault, u64)> {
         (Fault::SubscriptionsDropped, 1),
         (Fault::SubscriptionsRenamed, 1),
         (Fault::EventsDropped, 1),
+        (Fault::KeysDropped, 1),
         (Fault::DatabaseDropped, 1),
     ];
     all.extend(Fault::CODES.map(|code| (Fault::Errors(code), 3)));

@@ -48,6 +48,8 @@ pub(crate) enum Fault {
     SubscriptionsRenamed,
     /// The collection of events is dropped.
     EventsDropped,
+    /// The collection of keys is dropped, and the operator's key stored again.
+    KeysDropped,
     /// The database is dropped.
     DatabaseDropped,
 }
@@ -147,6 +149,7 @@ impl fmt::Display for Fault {
             Self::SubscriptionsDropped => f.write_str("subscriptions dropped"),
             Self::SubscriptionsRenamed => f.write_str("subscriptions renamed away"),
             Self::EventsDropped => f.write_str("events dropped"),
+            Self::KeysDropped => f.write_str("keys dropped"),
             Self::DatabaseDropped => f.write_str("database dropped"),
         }
     }
@@ -184,10 +187,10 @@ impl Fault {
             Self::NodePaused(node) | Self::BeforeNode(node, _) => Where::Clients(node),
             Self::Errors(280 | 286) => Where::History,
             Self::Errors(_) | Self::Hangups => Where::Commands,
-            Self::SubscriptionsDropped
-            | Self::SubscriptionsRenamed
-            | Self::EventsDropped
-            | Self::DatabaseDropped => Where::Data,
+            Self::SubscriptionsDropped | Self::SubscriptionsRenamed | Self::EventsDropped => {
+                Where::Data
+            }
+            Self::KeysDropped | Self::DatabaseDropped => Where::Keys,
         }
     }
 
@@ -199,6 +202,7 @@ impl Fault {
                 | Self::SubscriptionsDropped
                 | Self::SubscriptionsRenamed
                 | Self::EventsDropped
+                | Self::KeysDropped
                 | Self::DatabaseDropped
                 | Self::BehindNode(_, Trouble::Reset)
                 | Self::BeforeNode(_, Trouble::Reset)
@@ -234,7 +238,7 @@ impl Fault {
                 Ok(Remedy::Undo)
             }
             Self::AnswersUnread(node) => {
-                world.unread.begin(world.nodes[node].address);
+                world.unread.begin(&world.nodes[node]);
                 Ok(Remedy::Undo)
             }
             Self::BehindNode(node, trouble) => {
@@ -255,6 +259,7 @@ impl Fault {
             Self::SubscriptionsDropped => data::drop_subscriptions(world).await,
             Self::SubscriptionsRenamed => data::rename_subscriptions(world).await,
             Self::EventsDropped => data::drop_events(world).await,
+            Self::KeysDropped => data::drop_keys(world).await,
             Self::DatabaseDropped => data::drop_database(world).await,
         }
     }

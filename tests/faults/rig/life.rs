@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     checker::{self, Violation},
     clients::{Client, Habit, Setting, TICKS, Wish, listen},
+    keyring,
     node::Node,
     publishers,
     record::{Kinds, LAST, Notes, TICK, Version},
@@ -80,6 +81,7 @@ impl Life {
                 last: watched,
                 stop: CancellationToken::new(),
                 program: population.program.clone(),
+                keyring: world.keyring.clone(),
             },
             next_client: 0,
             standing: standing(population),
@@ -120,16 +122,25 @@ impl Life {
         self.work.spawn(finish(direct));
         for (node, front) in world.fronts().into_iter().enumerate() {
             let seed = seed + 1 + node as u64;
+            let front = (front, world.keyring.clone());
             let over_http =
                 publishers::publish_over_http(front, node, notebook.clone(), seed, stop.clone());
             self.work.spawn(over_http);
         }
+        let keyring = world.keyring.clone();
+        let revoking = keyring::revoke(keyring, notebook.clone(), seed + 50, stop.clone());
+        self.work.spawn(revoking);
     }
 
     fn start_writers(&mut self, world: &World, seed: u64) -> Result<()> {
         let mut paths = vec![Path::Direct(world.subscriptions())];
         for (node, front) in world.fronts().into_iter().enumerate() {
-            paths.push(Path::Http { node, front });
+            let keyring = world.keyring.clone();
+            paths.push(Path::Http {
+                node,
+                front,
+                keyring,
+            });
         }
         for (number, path) in paths.into_iter().enumerate() {
             let (notebook, pool) = (world.notebook.clone(), self.setting.pool.clone());
@@ -180,6 +191,26 @@ impl Life {
         self.clients.spawn(finish(client.run()));
     }
 
+    /// Waits until every client is connected that has not finished. Who was cut off a moment ago, and starts afresh behind
+    /// the very last event, would wait for it in vain.
+    async fn everyone_is_there(&mut self, world: &World) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            while let Some(done) = self.clients.try_join_next() {
+                done??;
+            }
+            let mut connected = 0;
+            for node in &world.nodes {
+                connected += Readings(node.metrics().await?).sum("tidegate_connections ");
+            }
+            // If somebody never is, the checker says what they missed.
+            if usize::try_from(connected) == Ok(self.clients.len()) || begun.elapsed() > REST {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Lets everyone finish, and judges. The faults must be healed.
     pub(crate) async fn settle(mut self, world: &World) -> Result<Evidence> {
         self.ensure_standing(world).await?;
@@ -193,6 +224,7 @@ impl Life {
         writers::resume_all(&world.subscriptions()).await?;
         let number = world.notebook.number();
         self.last.send_replace(Some(number));
+        self.everyone_is_there(world).await?;
         publishers::publish_last(&world.events(), &world.notebook, number).await;
         let until = Instant::now() + REST;
         while let Ok(Some(done)) = tokio::time::timeout_at(until, self.clients.join_next()).await {

@@ -18,7 +18,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::proxy::{Cut, Proxy, Weather};
+use super::{
+    keyring::Keyring,
+    proxy::{Cut, Proxy, Weather},
+};
 
 /// Time for a node to become ready, or to stop.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -53,6 +56,8 @@ pub(crate) struct Node {
     reading: Option<JoinHandle<()>>,
     /// The folder of the file that makes its tasks panic.
     folder: TempDir,
+    /// The keys of its callers.
+    pub(crate) keyring: Keyring,
 }
 
 impl Node {
@@ -79,6 +84,7 @@ impl Node {
             log: Log::default(),
             reading: None,
             folder: tempfile::tempdir()?,
+            keyring: Keyring::default(),
         };
         node.launch()?;
         node.until_ready().await?;
@@ -205,7 +211,8 @@ impl Node {
     /// Reads all metrics as text.
     pub(crate) async fn metrics(&self) -> Result<String> {
         let url = format!("http://{}/metrics", self.address);
-        let answer = http_client()?.get(url).send().await?;
+        let request = self.keyring.authorize(http_client()?.get(url));
+        let answer = request.send().await?;
         Ok(answer.error_for_status()?.text().await?)
     }
 

@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    keyring::Keyring,
     node::http_client,
     record::{KINDS, LAST, Notebook, Refusal, TICK},
 };
@@ -59,7 +60,7 @@ pub(crate) async fn publish_directly(
 
 /// Publishes a few events at a time through a node.
 pub(crate) async fn publish_over_http(
-    front: SocketAddr,
+    (front, keyring): (SocketAddr, Keyring),
     node: usize,
     notebook: Notebook,
     seed: u64,
@@ -72,8 +73,8 @@ pub(crate) async fn publish_over_http(
         let batch = batch(&notebook, &mut random);
         let events: Vec<Value> = batch.iter().map(|event| over_http(*event)).collect();
         loop {
-            let sent = http.post(&url).json(&events).send();
-            match sent.await {
+            let request = http.post(&url).json(&events);
+            match keyring.authorize(request).send().await {
                 Ok(answer) if answer.status().as_u16() == 202 => break,
                 Ok(answer) => refused(&notebook, node, "publish", answer).await,
                 // The connection broke. Nobody knows whether they were stored.

@@ -53,6 +53,8 @@ pub(crate) struct Connection {
     pub(crate) node: usize,
     pub(crate) subscription: String,
     pub(crate) dialect: Dialect,
+    /// The id of the key that it hangs on, if nodes ask for one.
+    pub(crate) key: Option<String>,
     pub(crate) begin: Begin,
     /// The time of the request, or a moment before.
     pub(crate) asked_at: Duration,
@@ -87,6 +89,8 @@ pub(crate) enum Where {
     History,
     /// The collections themselves.
     Data,
+    /// The collections, that of the keys among them.
+    Keys,
 }
 
 /// A fault that was injected.
@@ -111,6 +115,8 @@ pub(crate) struct Acknowledged {
     pub(crate) events: BTreeSet<u64>,
     pub(crate) created: BTreeSet<String>,
     pub(crate) deleted: BTreeSet<String>,
+    /// Keys.
+    pub(crate) revoked: BTreeSet<String>,
 }
 
 /// The notebook that everyone shares: a clock, and everything that is not about one connection.
@@ -130,6 +136,10 @@ pub(crate) struct Notes {
     pub(crate) connections: Vec<Connection>,
     /// Subscriptions that a node said do not exist.
     pub(crate) not_found: BTreeSet<String>,
+    /// The times at which somebody first set about to revoke a key.
+    pub(crate) revoking: BTreeMap<String, Duration>,
+    /// Keys that a node said do not stand, and when it first did.
+    pub(crate) invalid_keys: BTreeMap<String, Duration>,
     /// The last tick of each watcher.
     pub(crate) ticks: BTreeMap<String, u64>,
 }

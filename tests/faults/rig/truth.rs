@@ -40,6 +40,14 @@ pub(crate) enum What {
     AllDeleted,
     /// The collection of events was removed.
     EventsDropped,
+    KeyStored {
+        id: String,
+    },
+    KeyDeleted {
+        id: String,
+    },
+    /// The collection of keys was removed with everything in it.
+    AllKeysDeleted,
 }
 
 /// Reads all commits from `since` on up to the last event.
@@ -99,8 +107,7 @@ impl Images {
                 )
             }
             OperationType::Delete if names("subscriptions") => {
-                let key = change.document_key.context("a key")?;
-                let id = key.get_str("_id")?.to_owned();
+                let id = id_of(change)?;
                 Some(What::Deleted { id })
             }
             OperationType::Drop | OperationType::Rename
@@ -110,6 +117,17 @@ impl Images {
             }
             OperationType::Drop | OperationType::Rename if names("events") => {
                 Some(What::EventsDropped)
+            }
+            OperationType::Insert if names("keys") => {
+                let id = id_of(change)?;
+                Some(What::KeyStored { id })
+            }
+            OperationType::Delete if names("keys") => {
+                let id = id_of(change)?;
+                Some(What::KeyDeleted { id })
+            }
+            OperationType::Drop | OperationType::Rename if names("keys") => {
+                Some(What::AllKeysDeleted)
             }
             _ => None,
         })
@@ -125,6 +143,11 @@ impl Images {
         }
         Ok(image)
     }
+}
+
+fn id_of(change: ChangeStreamEvent<Document>) -> Result<String> {
+    let key = change.document_key.context("a key")?;
+    Ok(key.get_str("_id")?.to_owned())
 }
 
 fn read_event(event: &Document) -> Option<What> {

@@ -10,6 +10,8 @@ use tokio::{
     time::timeout,
 };
 
+use super::node::Node;
+
 const CLIENTS: usize = 8;
 const REQUESTS: usize = 50;
 /// Time for a node to cut all of them.
@@ -21,9 +23,15 @@ pub(crate) struct Unread(JoinSet<Result<()>>);
 
 impl Unread {
     /// Starts clients of this node.
-    pub(crate) fn begin(&mut self, node: SocketAddr) {
+    pub(crate) fn begin(&mut self, node: &Node) {
+        let key = node.keyring.operator();
+        let header = key.map(|key| format!("Authorization: Bearer {key}\r\n"));
+        let header = header.unwrap_or_default();
+        let request =
+            format!("GET /api/v1/events?limit=1000 HTTP/1.1\r\nHost: localhost\r\n{header}\r\n");
         for _ in 0..CLIENTS {
-            self.0.spawn(never_read(node));
+            self.0
+                .spawn(never_read(node.address, request.repeat(REQUESTS)));
         }
     }
 
@@ -40,11 +48,9 @@ impl Unread {
 }
 
 /// Sends requests until the connection is cut.
-async fn never_read(node: SocketAddr) -> Result<()> {
+async fn never_read(node: SocketAddr, requests: String) -> Result<()> {
     let mut tcp = narrow(node).await?;
-    let request = b"GET /api/v1/events?limit=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    let requests = request.repeat(REQUESTS);
-    while tcp.write_all(&requests).await.is_ok() {}
+    while tcp.write_all(requests.as_bytes()).await.is_ok() {}
     Ok(())
 }
 

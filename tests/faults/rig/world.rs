@@ -11,6 +11,7 @@ use mongodb::{
 use tidegate::mongod::{Cluster, Options};
 
 use super::{
+    keyring::Keyring,
     node::{Node, Program},
     proxy::Proxy,
     record::Notebook,
@@ -30,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) oplog_size_mb: u32,
     /// Options of the nodes' connection string, beside the set's name.
     pub(crate) uri_options: String,
+    /// True if nodes ask for credentials.
+    pub(crate) guarded: bool,
 }
 
 /// A running world.
@@ -45,12 +48,22 @@ pub(crate) struct World {
     pub(crate) since: Timestamp,
     /// Clients that do not read.
     pub(crate) unread: Unread,
+    pub(crate) keyring: Keyring,
     settings: Settings,
 }
 
 impl World {
     /// Starts everything. Returns when all nodes are ready.
-    pub(crate) async fn start(settings: Settings) -> Result<Self> {
+    pub(crate) async fn start(mut settings: Settings) -> Result<Self> {
+        if settings.guarded {
+            // All clients have one address, and each may come with a key that was just revoked.
+            let asking = [
+                ("TIDEGATE_AUTH", "required"),
+                ("TIDEGATE_QUOTAS__FAILURES_PER_MINUTE", "0"),
+            ];
+            let asking = asking.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            settings.program.settings.extend(asking);
+        }
         let options = Options {
             oplog_size_mb: settings.oplog_size_mb,
             ..Options::default()
@@ -67,13 +80,28 @@ impl World {
             notebook: Notebook::new(),
             since,
             unread: Unread::default(),
+            keyring: Keyring::default(),
             settings,
         };
         for number in 0..world.settings.nodes {
             let node = world.start_node(number).await?;
             world.nodes.push(node);
         }
+        if world.settings.guarded && !world.nodes.is_empty() {
+            world.make_keys().await?;
+        }
         Ok(world)
+    }
+
+    async fn make_keys(&mut self) -> Result<()> {
+        let program = &self.settings.program.path;
+        let addresses = self.nodes.iter().map(|node| node.address).collect();
+        let keys = self.database().collection("keys");
+        self.keyring = Keyring::make(program, &self.cluster.uri(), keys, addresses).await?;
+        for node in &mut self.nodes {
+            node.keyring = self.keyring.clone();
+        }
+        Ok(())
     }
 
     async fn start_node(&self, number: usize) -> Result<Node> {

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use self::pool::Offer;
 pub(crate) use self::pool::Pool;
 use super::{
+    keyring::Keyring,
     node::http_client,
     publishers::refused,
     record::{Kinds, LAST, Notebook, TICK, Version},
@@ -34,7 +35,11 @@ const PATIENCE: Duration = Duration::from_secs(12);
 /// A writer's way to the subscriptions.
 #[derive(Clone, Debug)]
 pub(crate) enum Path {
-    Http { node: usize, front: SocketAddr },
+    Http {
+        node: usize,
+        front: SocketAddr,
+        keyring: Keyring,
+    },
     Direct(Collection<Document>),
 }
 
@@ -143,7 +148,7 @@ impl Writer {
                 }
                 None
             }
-            Path::Http { node, front } => {
+            Path::Http { node, front, .. } => {
                 let body = json!({"name": version.number.to_string(), "filter": filter(version)});
                 for _ in 0..ATTEMPTS {
                     // The key stays the same, so the subscription is made once, however often this is tried.
@@ -195,7 +200,7 @@ impl Writer {
                     Ok(Err(_)) | Err(_) => Outcome::Unknown,
                 }
             }
-            Path::Http { node, front } => {
+            Path::Http { node, front, .. } => {
                 let status = if next.active { "active" } else { "paused" };
                 let name = next.number.to_string();
                 let body = json!({"name": name, "filter": filter(next), "status": status});
@@ -219,7 +224,7 @@ impl Writer {
                         Ok(Err(_)) | Err(_) => Outcome::Unknown,
                     }
                 }
-                Path::Http { node, front } => {
+                Path::Http { node, front, .. } => {
                     let request = self.request(*front, Method::DELETE, &kept.id);
                     self.outcome(*node, "delete", request).await
                 }
@@ -253,7 +258,11 @@ impl Writer {
     fn request(&self, front: SocketAddr, method: Method, id: &str) -> RequestBuilder {
         let slash = if id.is_empty() { "" } else { "/" };
         let url = format!("http://{front}/api/v1/subscriptions{slash}{id}");
-        self.http.request(method, url)
+        let request = self.http.request(method, url);
+        match &self.path {
+            Path::Http { keyring, .. } => keyring.authorize(request),
+            Path::Direct(_) => request,
+        }
     }
 
     fn kinds(&mut self) -> Kinds {

@@ -9,7 +9,7 @@ use tidegate::config::Auth;
 use super::{admin_key, connect, open, publish, subscribe};
 use crate::{
     feed::failpoint::Failing,
-    support::{Service, Socket},
+    support::{Service, Socket, leave_open},
 };
 
 /// The server says that the history is lost.
@@ -17,7 +17,8 @@ const LOST: i32 = 286;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_does_not_know_what_was_revoked_last_replays_nothing_from_the_archive() {
-    let failing = Failing::start().await;
+    // A node on its database asks by its own settings, and one who calls it without a key presents none.
+    let failing = Failing::start_with(|config| leave_open(config)).await;
     let mut config = failing.service.config.clone();
     // Nothing is replayed from the memory of the node.
     config.feed.window_bytes = 0;

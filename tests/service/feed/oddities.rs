@@ -82,8 +82,7 @@ async fn dropping_events_ends_nobody_and_the_collection_is_set_up_again() {
 
 /// Asserts that an operation that removes all subscriptions ends all their connections, after the events committed
 /// before.
-async fn check_all_end(take_away: impl AsyncFnOnce(&Service)) {
-    let service = Service::start().await;
+async fn check_all_end(service: Service, take_away: impl AsyncFnOnce(&Service)) {
     let mut sockets: Vec<Socket> = Vec::new();
     for _ in 0..3 {
         let id = service.subscribe(json!({})).await;
@@ -105,7 +104,7 @@ async fn check_all_end(take_away: impl AsyncFnOnce(&Service)) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dropping_subscriptions_ends_them_all_and_the_collection_is_set_up_again() {
-    check_all_end(async |service| {
+    check_all_end(Service::start().await, async |service| {
         collection(service, "subscriptions").drop().await.unwrap();
     })
     .await;
@@ -113,17 +112,30 @@ async fn dropping_subscriptions_ends_them_all_and_the_collection_is_set_up_again
 
 #[tokio::test(flavor = "multi_thread")]
 async fn renaming_subscriptions_away_ends_them_all() {
-    check_all_end(async |service| rename(service, "subscriptions", "elsewhere").await).await;
+    let service = Service::start().await;
+    check_all_end(service, async |service| {
+        rename(service, "subscriptions", "elsewhere").await;
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn subscriptions_that_become_events_end_all_the_same() {
-    check_all_end(async |service| rename(service, "subscriptions", "events").await).await;
+    let service = Service::start().await;
+    check_all_end(service, async |service| {
+        rename(service, "subscriptions", "events").await;
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dropping_the_database_ends_them_all_and_everything_is_set_up_again() {
-    check_all_end(async |service| service.database.drop().await.unwrap()).await;
+    // A key would be gone too, and its sockets would end for that.
+    let service = Service::start_open(|_| {}).await;
+    check_all_end(service, async |service| {
+        service.database.drop().await.unwrap();
+    })
+    .await;
 }
 
 /// Replaces all subscriptions at once: one stays as it is, one gets another filter, one is gone, one is new. Events

@@ -268,6 +268,9 @@ impl<'a> Walk<'a> {
                 return self.pass_unseen(at);
             }
             self.pass(at);
+        } else if reason == Ending::Forbidden.token() && !self.history_may_be_lost {
+            // What waited was dropped, and the cursor lies before it: whoever may comes back to it.
+            self.pass(at);
         }
     }
 
@@ -293,6 +296,11 @@ impl<'a> Walk<'a> {
                         self.pass_to_delete();
                     }
                 } else if !ended {
+                    self.bad(Rule::WrongClose, "closed without being told".to_owned());
+                }
+            }
+            Over::Closed(Some(code)) if code == Ending::Forbidden.code() => {
+                if !ended && self.connection.dialect != Dialect::CloudEvents {
                     self.bad(Rule::WrongClose, "closed without being told".to_owned());
                 }
             }

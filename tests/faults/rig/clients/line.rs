@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use reqwest::Url;
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use tidegate::{
     client::{Client, ClientError, NO_STATUS, Received, Socket, Start},
@@ -44,28 +45,40 @@ pub(super) enum Item {
 pub(super) enum NotOpened {
     /// The subscription does not exist.
     Gone,
+    /// The key does not stand.
+    InvalidKey,
     /// It may be tried again.
     Later,
+}
+
+impl NotOpened {
+    fn of(status: u16) -> Self {
+        match status {
+            404 => Self::Gone,
+            401 => Self::InvalidKey,
+            _ => Self::Later,
+        }
+    }
 }
 
 impl Line {
     pub(super) async fn open(
         front: SocketAddr,
         subscription: &str,
-        dialect: Dialect,
-        after: Option<&str>,
+        (dialect, after): (Dialect, Option<&str>),
+        key: Option<&str>,
     ) -> Result<Self, NotOpened> {
         if dialect == Dialect::Sse {
             let query = after.map_or(String::new(), |after| format!("?after={after}"));
             let path = format!("/api/v1/subscriptions/{subscription}/events{query}");
-            return Self::open_events(&format!("http://{front}{path}")).await;
+            return Self::open_events(&format!("http://{front}{path}"), key).await;
         }
-        match Self::open_socket(front, subscription, dialect, after).await {
+        match Self::open_socket(front, subscription, (dialect, after), key).await {
             Ok(socket) => Ok(Self::Socket {
                 socket: Box::new(socket),
                 dialect,
             }),
-            Err(ClientError::Refused(problem)) if problem.status == 404 => Err(NotOpened::Gone),
+            Err(ClientError::Refused(problem)) => Err(NotOpened::of(problem.status)),
             Err(_) => Err(NotOpened::Later),
         }
     }
@@ -74,24 +87,28 @@ impl Line {
     async fn open_socket(
         front: SocketAddr,
         subscription: &str,
-        dialect: Dialect,
-        after: Option<&str>,
+        (dialect, after): (Dialect, Option<&str>),
+        key: Option<&str>,
     ) -> Result<Socket, ClientError> {
         install_tls();
         let address = Url::parse(&format!("http://{front}")).expect("an address");
         let start = after.map_or(Start::Unset, |after| Start::After(after.to_owned()));
-        Socket::open(&Client::new(address)?, subscription, &start, dialect).await
+        let client = Client::new(address)?.with_token(key.map(SecretString::from));
+        Socket::open(&client, subscription, &start, dialect).await
     }
 
-    async fn open_events(url: &str) -> Result<Self, NotOpened> {
+    async fn open_events(url: &str, key: Option<&str>) -> Result<Self, NotOpened> {
         let http = http_client().map_err(|_| NotOpened::Later)?;
         // The answer has no end. The client's own patience bounds it.
-        let request = http.get(url).header("accept", "text/event-stream");
+        let mut request = http.get(url).header("accept", "text/event-stream");
+        if let Some(key) = key {
+            request = request.bearer_auth(key);
+        }
         let request = request.timeout(std::time::Duration::from_hours(24));
         match request.send().await {
             Ok(answer) if answer.status().is_success() => Self::begun(Events::of(answer)).await,
-            Ok(answer) if answer.status().as_u16() == 404 => Err(NotOpened::Gone),
-            Ok(_) | Err(_) => Err(NotOpened::Later),
+            Ok(answer) => Err(NotOpened::of(answer.status().as_u16())),
+            Err(_) => Err(NotOpened::Later),
         }
     }
 

@@ -12,7 +12,10 @@ use tokio::{
 };
 
 use super::{PAUSE, Setting, TICKS, line};
-use crate::rig::record::{Begin, Connection, Heard, Over, read_message};
+use crate::rig::{
+    keyring::Key,
+    record::{Begin, Connection, Heard, Over, read_message},
+};
 
 /// Runs the client on the ticks of a node until the very last event. Starts it again where it ends.
 pub(crate) async fn listen(setting: Setting, node: usize) -> Result<()> {
@@ -28,7 +31,9 @@ pub(crate) async fn listen(setting: Setting, node: usize) -> Result<()> {
             }
             continue;
         };
-        if run(&setting, node, &subscription).await? {
+        let key = setting.keyring.issue(&format!("listen {node}"), true).await;
+        let has_key = key.is_some() || !setting.keyring.is_needed();
+        if has_key && run(&setting, node, &subscription, key).await? {
             return Ok(());
         }
         if setting
@@ -43,9 +48,13 @@ pub(crate) async fn listen(setting: Setting, node: usize) -> Result<()> {
 }
 
 /// Runs one process to its end. Returns whether the very last event has come.
-async fn run(setting: &Setting, node: usize, subscription: &str) -> Result<bool> {
+async fn run(setting: &Setting, node: usize, subscription: &str, key: Option<Key>) -> Result<bool> {
     let server = format!("http://{}", setting.fronts[node]);
-    let mut process = Command::new(&setting.program)
+    let mut command = Command::new(&setting.program);
+    if let Some(key) = &key {
+        command.env("TIDEGATE_TOKEN", &key.text);
+    }
+    let mut process = command
         .args(["listen", subscription, "--json", "--server", &server])
         .env_remove("TIDEGATE_SERVER")
         .stdin(Stdio::null())
@@ -54,7 +63,8 @@ async fn run(setting: &Setting, node: usize, subscription: &str) -> Result<bool>
         .kill_on_drop(true)
         .spawn()?;
     let mut lines = BufReader::new(process.stdout.take().context("its output")?).lines();
-    let mut log = Log::new(setting, node, subscription);
+    let key = key.map(|key| key.id);
+    let mut log = Log::new(setting, node, subscription, key);
     let mut all_said = false;
     while let Some(Ok(Some(text))) = setting.stop.run_until_cancelled(lines.next_line()).await {
         let message: Value = serde_json::from_str(&text)?;
@@ -75,6 +85,8 @@ struct Log<'a> {
     setting: &'a Setting,
     node: usize,
     subscription: &'a str,
+    /// The id of its key.
+    key: Option<String>,
     cursor: Option<String>,
     /// The time of the last message of the last connection.
     last_heard: Duration,
@@ -82,11 +94,12 @@ struct Log<'a> {
 }
 
 impl<'a> Log<'a> {
-    fn new(setting: &'a Setting, node: usize, subscription: &'a str) -> Self {
+    fn new(setting: &'a Setting, node: usize, subscription: &'a str, key: Option<String>) -> Self {
         Self {
             setting,
             node,
             subscription,
+            key,
             cursor: None,
             last_heard: setting.notebook.now(),
             current: None,
@@ -122,6 +135,7 @@ impl<'a> Log<'a> {
             node: self.node,
             subscription: self.subscription.to_owned(),
             dialect: Dialect::Tidegate,
+            key: self.key.clone(),
             begin: after.map_or(Begin::Live, Begin::After),
             asked_at: self.last_heard,
             heard: Vec::new(),

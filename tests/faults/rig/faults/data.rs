@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use bson::doc;
+use bson::{Document, doc};
 use mongodb::error::{Error, ErrorKind};
 use tokio::time::sleep;
 
@@ -26,7 +26,27 @@ pub(super) async fn drop_events(world: &World) -> Result<Remedy> {
 
 pub(super) async fn drop_database(world: &World) -> Result<Remedy> {
     world.database().drop().await?;
-    Ok(Remedy::Nothing)
+    restore_keys(world).await
+}
+
+pub(super) async fn drop_keys(world: &World) -> Result<Remedy> {
+    world
+        .database()
+        .collection::<Document>("keys")
+        .drop()
+        .await?;
+    restore_keys(world).await
+}
+
+/// Stores the operator's key again. Clients get other keys.
+async fn restore_keys(world: &World) -> Result<Remedy> {
+    for _ in 0..ATTEMPTS {
+        match world.keyring.restore().await {
+            Ok(()) => return Ok(Remedy::Nothing),
+            Err(_) => sleep(PAUSE).await,
+        }
+    }
+    bail!("the operator's key cannot be stored")
 }
 
 pub(super) async fn rename_subscriptions(world: &World) -> Result<Remedy> {
