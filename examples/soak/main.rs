@@ -133,6 +133,7 @@ fn settings(program: PathBuf) -> Settings {
 fn population(program: PathBuf) -> Population {
     Population {
         wanderers: 4,
+        many: 4,
         durable: 4,
         listeners: true,
         writers: true,

@@ -40,6 +40,7 @@ fn settings(nodes: usize) -> Settings {
 fn population() -> Population {
     Population {
         wanderers: 1,
+        many: 1,
         durable: 2,
         listeners: true,
         writers: true,

@@ -82,7 +82,7 @@ struct Life {
 }
 
 impl<'a> Truth<'a> {
-    fn new(commits: &'a [Commit]) -> Self {
+    fn new(commits: &'a [Commit], connections: &'a [Connection]) -> Self {
         let mut lives: HashMap<&str, Life> = HashMap::new();
         for Commit { at, what } in commits {
             match what {
@@ -102,6 +102,17 @@ impl<'a> Truth<'a> {
                     }
                 }
                 What::Event { .. } | What::EventsDropped => {}
+            }
+        }
+        // What a client brings is no commit, and no commit ends it.
+        for Connection { subscription, .. } in connections {
+            if let Some(version) = Version::of_own_name(subscription) {
+                let life = Life {
+                    begin: Some(Position::START),
+                    end: None,
+                    versions: vec![(Position::START, version)],
+                };
+                lives.insert(subscription, life);
             }
         }
         Self { commits, lives }
@@ -126,7 +137,7 @@ impl<'a> Truth<'a> {
 
 /// Returns everything that is wrong.
 pub(crate) fn check(commits: &[Commit], notes: &Notes) -> Vec<Violation> {
-    let truth = Truth::new(commits);
+    let truth = Truth::new(commits, &notes.connections);
     let lost_before = |connection: &Connection| {
         let lost = |i: &Incident| {
             i.place == Where::History

@@ -13,6 +13,7 @@ pub(crate) mod course;
 pub(crate) mod faults;
 pub(crate) mod figures;
 pub(crate) mod life;
+pub(crate) mod many;
 pub(crate) mod node;
 pub(crate) mod proxy;
 pub(crate) mod publishers;
