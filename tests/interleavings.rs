@@ -35,6 +35,9 @@ mod protocol {
     pub(crate) use tidegate::protocol::{ChannelId, Ending, Frame, FrameKind};
 }
 
+#[path = "interleavings/several.rs"]
+mod several;
+
 use std::{
     future::poll_fn,
     sync::{

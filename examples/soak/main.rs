@@ -140,6 +140,7 @@ fn settings(program: PathBuf, guarded: bool) -> Settings {
 fn population(program: PathBuf) -> Population {
     Population {
         wanderers: 4,
+        many: 4,
         durable: 4,
         listeners: true,
         writers: true,

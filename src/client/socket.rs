@@ -74,7 +74,7 @@ impl Socket {
     }
 
     /// Connects for many subscriptions. What is wanted is asked for with messages.
-    pub(super) async fn open_for_many(client: &Client) -> Result<Self, ClientError> {
+    pub async fn open_for_many(client: &Client) -> Result<Self, ClientError> {
         Self::at(client, &["socket"], &Start::Unset, Dialect::Many).await
     }
 

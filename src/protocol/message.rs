@@ -183,13 +183,16 @@ impl<'a> Message<'a> {
         Self::new("refused", None, json.to_string())
     }
 
-    /// Names the handle of a message about one channel. `more`: what follows belongs to the same change.
+    /// Names the handle of a message about one channel. `replay`: it catches up. `more`: what follows belongs to the same
+    /// change.
     #[must_use]
-    pub fn under(mut self, handle: &str, more: bool) -> Self {
+    pub fn under(mut self, handle: &str, replay: bool, more: bool) -> Self {
         let begun = format!(r#"{{"type":"{}","#, self.name);
         let rest = self.json.strip_prefix(&begun).unwrap_or_default();
+        let replay = if replay { r#""replay":true,"# } else { "" };
         let more = if more { r#""more":true,"# } else { "" };
-        self.json = format!(r#"{begun}"handle":{},{more}{rest}"#, json!(handle));
+        let handle = json!(handle);
+        self.json = format!(r#"{begun}"handle":{handle},{replay}{more}{rest}"#);
         self
     }
 
@@ -314,8 +317,8 @@ mod tests {
             Message::connected_under("a\"b", "null", "c", true, false, &["a\nb".to_owned()]),
             Message::live("a\"b", "c"),
             Message::refused_under("a\"b", &json!({"status": 404}), Some(5)),
-            Message::gap(GapReason::HistoryLost, None, "c").under("a\"b", true),
-            Message::ended(Ending::Deleted, None, Some("c"), None).under("a\"b", false),
+            Message::gap(GapReason::HistoryLost, None, "c").under("a\"b", true, true),
+            Message::ended(Ending::Deleted, None, Some("c"), None).under("a\"b", false, false),
         ]
     }
 

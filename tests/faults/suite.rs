@@ -45,6 +45,7 @@ fn settings(nodes: usize, guarded: bool) -> Settings {
 fn population() -> Population {
     Population {
         wanderers: 1,
+        many: 1,
         durable: 2,
         listeners: true,
         writers: true,

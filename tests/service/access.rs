@@ -25,7 +25,7 @@ mod teardown;
 mod tenancy;
 mod tickets;
 mod times;
-mod tokens;
+pub(crate) mod tokens;
 mod uses;
 
 use bson::{Document, doc};

@@ -27,6 +27,7 @@ mod held;
 mod hostile;
 mod hosts;
 mod kit;
+mod lag;
 mod late;
 mod leaving;
 mod limits;

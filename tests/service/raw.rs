@@ -9,7 +9,11 @@ use tokio::{
     time::timeout,
 };
 
-use crate::support::{DEADLINE, with_credential};
+use crate::support::{
+    DEADLINE,
+    described::{self, From, Talk},
+    with_credential,
+};
 
 pub(crate) const TEXT: u8 = 0x81;
 pub(crate) const BINARY: u8 = 0x82;
@@ -213,8 +217,11 @@ impl Raw {
 }
 
 impl Frame {
+    /// Reads a message about one subscription, which has to be as described.
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.payload).unwrap()
+        let message = serde_json::from_slice(&self.payload).unwrap();
+        described::check(Talk::One, From::Service, &message);
+        message
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod acks;
 mod adhoc;
+mod ahead;
+mod bounds;
 mod cuts;
 mod ends;
 mod events;

@@ -3,12 +3,16 @@
 use reqwest::{Response, header::CONTENT_TYPE};
 use serde_json::Value;
 
-use super::{DEADLINE, Service};
+use super::{
+    DEADLINE, Service,
+    described::{self, From, Talk},
+};
 
 /// An open answer.
 pub(crate) struct Events {
     response: Response,
     buffer: String,
+    talk: Talk,
 }
 
 /// One event, field by field.
@@ -36,9 +40,11 @@ impl Events {
 
     /// Reads an answer that is there already.
     pub(crate) fn of(response: Response) -> Self {
+        let is_for_many = response.url().path().ends_with("/stream");
         Self {
             response,
             buffer: String::new(),
+            talk: if is_for_many { Talk::Many } else { Talk::One },
         }
     }
 
@@ -114,12 +120,18 @@ impl Events {
         block
     }
 
-    /// Reads a block like [`Events::block`], without a deadline. An error means that the answer broke off.
+    /// Reads a block like [`Events::block`], without a deadline. An error means that the answer broke off. A message has
+    /// to be as described, and its event to be named like it.
     pub(crate) async fn read_block(&mut self) -> reqwest::Result<Option<Event>> {
         loop {
             if let Some(end) = self.buffer.find("\n\n") {
                 let block: String = self.buffer.drain(..end + 2).collect();
-                return Ok(Some(Event::parse(block.trim_end())));
+                let event = Event::parse(block.trim_end());
+                if !event.data.is_null() {
+                    assert_eq!(event.data["type"], event.name, "{event:?}");
+                    described::check(self.talk, From::Service, &event.data);
+                }
+                return Ok(Some(event));
             }
             let Some(chunk) = self.response.chunk().await? else {
                 return Ok(None);

@@ -5,6 +5,7 @@
 #![allow(dead_code, unused_imports, clippy::unwrap_used)]
 
 mod credentials;
+pub(crate) mod described;
 mod events;
 mod mongod;
 mod plain;

@@ -15,7 +15,7 @@ use tidegate::{
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use super::{Socket, credentials, database_name, leave_open, shared_mongod};
+use super::{Socket, credentials, database_name, described, leave_open, shared_mongod};
 
 /// The time after which a test fails if what must happen has not happened.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
@@ -98,6 +98,7 @@ impl Service {
         service
             .until("ready", async || service.status("/ready").await == 200)
             .await;
+        described::learn(&service.http, &service.base()).await;
         service
     }
 

@@ -23,13 +23,18 @@ use tungstenite::{
     },
 };
 
-use super::{DEADLINE, credentials};
+use super::{
+    DEADLINE, credentials,
+    described::{self, From, Talk},
+};
 
 /// An open socket.
 pub(crate) struct Socket<S = TcpStream> {
     pub(crate) stream: WebSocketStream<S>,
     /// The subprotocol that the server chose.
     pub(crate) subprotocol: Option<String>,
+    /// The description that its messages are held to; bare events have none.
+    talk: Option<Talk>,
 }
 
 /// The end of a socket, as the client saw it.
@@ -88,19 +93,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             request.headers_mut().insert(AUTHORIZATION, value);
         }
         let (stream, answer) = client_async(request, tcp).await?;
+        described::learn_at(address).await;
         let chosen = answer.headers().get(SEC_WEBSOCKET_PROTOCOL);
         let subprotocol = chosen.map(|value| value.to_str().unwrap().to_owned());
+        let is_for_many = path.starts_with("/api/v1/socket");
+        let talk = match subprotocol.as_deref() {
+            Some("cloudevents.json") => None,
+            _ => Some(if is_for_many { Talk::Many } else { Talk::One }),
+        };
         Ok(Self {
             stream,
             subprotocol,
+            talk,
         })
     }
 
-    /// Waits for the next frame. `None` when the server has gone.
+    /// Waits for the next frame. `None` when the server has gone. A message has to be as described.
     pub(crate) async fn frame(&mut self) -> Option<Result<Message, Error>> {
-        timeout(DEADLINE, self.stream.next())
-            .await
-            .expect("a frame in time")
+        let frame = timeout(DEADLINE, self.stream.next());
+        let frame = frame.await.expect("a frame in time");
+        if let (Some(Ok(Message::Text(text))), Some(talk)) = (&frame, self.talk) {
+            let message = serde_json::from_str(text).expect("JSON");
+            described::check(talk, From::Service, &message);
+        }
+        frame
     }
 
     /// Waits for the next frame that is no sign of life: no ping, and no `at`. Those come for ever, and must not
@@ -135,8 +151,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         message["event"]["data"].clone()
     }
 
-    /// Sends a text message.
+    /// Sends a message, which has to be as described.
     pub(crate) async fn say(&mut self, text: &str) {
+        if let Some(talk) = self.talk {
+            let message = serde_json::from_str(text).expect("JSON");
+            described::check(talk, From::Client, &message);
+        }
+        self.say_anything(text).await;
+    }
+
+    /// Sends a text that need not be a message.
+    pub(crate) async fn say_anything(&mut self, text: &str) {
         self.stream.send(Message::text(text)).await.unwrap();
     }
 

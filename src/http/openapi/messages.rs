@@ -59,16 +59,19 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
         ),
         (
             "Ended",
-            message(
-                "ended",
-                "The last message before the server closes. `retryAfterMs` is set if another attempt makes sense. `cursor` is null \
-                 if a stream is refused to a client that sent none.",
-                json!({
-                    "reason": {"enum": tokens},
-                    "code": {"enum": codes},
-                    "retryAfterMs": {"type": ["integer", "null"], "minimum": 0},
-                    "cursor": {"oneOf": [cursor(), {"type": "null"}]},
-                }),
+            and_perhaps(
+                message(
+                    "ended",
+                    "The last message before the server closes. `retryAfterMs` is set if another attempt makes sense. `cursor` is \
+                     null if a stream is refused to a client that sent none. `detail` says to people what was wrong.",
+                    json!({
+                        "reason": {"enum": tokens},
+                        "code": {"enum": codes},
+                        "retryAfterMs": {"type": ["integer", "null"], "minimum": 0},
+                        "cursor": {"oneOf": [cursor(), {"type": "null"}]},
+                    }),
+                ),
+                json!({"detail": {"type": "string"}}),
             ),
         ),
         (
@@ -176,6 +179,16 @@ fn message(name: &str, description: &str, fields: Value) -> Value {
         "properties": properties,
         "required": required,
     })
+}
+
+/// Adds fields that a message need not have.
+fn and_perhaps(mut message: Value, fields: Value) -> Value {
+    if let Value::Object(fields) = fields {
+        for (name, schema) in fields {
+            message["properties"][name] = schema;
+        }
+    }
+    message
 }
 
 /// Returns the description of the WebSocket on a call.

@@ -388,10 +388,12 @@ impl Session {
         } else {
             cursor_of_end(end, channel.is_cut(), standing)
         };
-        let place = if channel.is_shared() {
-            Place::Shared
-        } else {
+        // Else its cursor, which may lie ahead of the shared order, would be taken for that of the live channels.
+        let replay = !channel.is_shared();
+        let place = if replay {
             Place::Own(id)
+        } else {
+            Place::Shared
         };
         channel.set_ended();
         let handle = channel.handle.clone().unwrap_or_default();
@@ -399,7 +401,7 @@ impl Session {
         let cursor = cursor.cursor(self.context.router.deployment());
         let retry = retry_after_ms(end.ending, self.context.drain);
         let message = Message::ended(end.ending, retry, Some(&cursor), None);
-        let message = message.under(&handle, end.more);
+        let message = message.under(&handle, replay, end.more);
         let id_of_stream = self.id_of_stream();
         let bytes = message.encode_whole(self.dialect, id_of_stream.as_deref());
         self.transport.outbound().push_channel_end(id, bytes);

@@ -86,7 +86,7 @@ struct Life {
 }
 
 impl<'a> Truth<'a> {
-    fn new(commits: &'a [Commit]) -> Self {
+    fn new(commits: &'a [Commit], connections: &'a [Connection]) -> Self {
         let mut lives: HashMap<&str, Life> = HashMap::new();
         let mut keys: HashMap<&str, Option<Position>> = HashMap::new();
         for Commit { at, what } in commits {
@@ -120,6 +120,17 @@ impl<'a> Truth<'a> {
                 What::Event { .. } | What::EventsDropped => {}
             }
         }
+        // What a client brings is no commit, and no commit ends it.
+        for Connection { subscription, .. } in connections {
+            if let Some(version) = Version::of_own_name(subscription) {
+                let life = Life {
+                    begin: Some(Position::START),
+                    end: None,
+                    versions: vec![(Position::START, version)],
+                };
+                lives.insert(subscription, life);
+            }
+        }
         Self {
             commits,
             lives,
@@ -151,7 +162,7 @@ impl<'a> Truth<'a> {
 
 /// Returns everything that is wrong.
 pub(crate) fn check(commits: &[Commit], notes: &Notes) -> Vec<Violation> {
-    let truth = Truth::new(commits);
+    let truth = Truth::new(commits, &notes.connections);
     let lost_before = |connection: &Connection| {
         let lost = |i: &Incident| {
             i.place == Where::History
@@ -208,7 +219,7 @@ fn check_key(truth: &Truth<'_>, connection: &Connection) -> Option<Violation> {
             *at > end
         }
         Heard::Gap { upto, .. } => *upto > end,
-        Heard::Ended { .. } | Heard::Odd(_) => false,
+        Heard::Ended { .. } | Heard::Everything { .. } | Heard::Odd(_) => false,
     })?;
     let key = connection.key.as_deref().unwrap_or_default();
     let detail = format!("{first} came, and its key {key} was revoked at {end:?}");

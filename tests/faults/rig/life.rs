@@ -16,6 +16,7 @@ use super::{
     checker::{self, Violation},
     clients::{Client, Habit, Setting, TICKS, Wish, listen},
     keyring,
+    many::ManyClient,
     node::Node,
     publishers,
     record::{Kinds, LAST, Notes, TICK, Version},
@@ -32,6 +33,8 @@ const REST: Duration = Duration::from_secs(90);
 pub(crate) struct Population {
     /// Clients that move from one subscription to another, per kind.
     pub(crate) wanderers: usize,
+    /// Clients with one socket for many subscriptions.
+    pub(crate) many: usize,
     /// Clients of durable subscriptions.
     pub(crate) durable: usize,
     /// True for a process of the reference client on each node.
@@ -168,6 +171,9 @@ impl Life {
                 }
             }
         }
+        for _ in 0..population.many {
+            self.start_client_for_many(seed);
+        }
         for (name, _) in self.standing.clone() {
             if name != TICKS {
                 let wish = Wish::Durable(name);
@@ -209,6 +215,16 @@ impl Life {
             }
             sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    fn start_client_for_many(&mut self, seed: u64) {
+        let number = self.next_client;
+        self.next_client += 1;
+        let client = ManyClient::new(self.setting.clone(), number, seed + 2_000 + number as u64);
+        let name = client.name().to_owned();
+        let watches = |notes: &mut Notes| notes.ticks.insert(name, 0);
+        self.setting.notebook.note(watches);
+        self.clients.spawn(finish(client.run()));
     }
 
     /// Lets everyone finish, and judges. The faults must be healed.
@@ -287,6 +303,13 @@ async fn check_books(node: &Node) -> Result<()> {
             ensure!(
                 opened == closed,
                 "node {}: {opened} opened, {closed} closed",
+                node.number
+            );
+            let channels = metrics.sum("tidegate_channels_opened_total ");
+            let closed = metrics.sum("tidegate_channels_closed_total{");
+            ensure!(
+                metrics.sum("tidegate_channels ") == 0 && channels == closed,
+                "node {}: {channels} channels opened, {closed} closed",
                 node.number
             );
             let faults = "tidegate_connections_closed_total{reason=\"internal_error\"}";

@@ -15,6 +15,7 @@ pub(crate) mod faults;
 pub(crate) mod figures;
 pub(crate) mod keyring;
 pub(crate) mod life;
+pub(crate) mod many;
 pub(crate) mod node;
 pub(crate) mod proxy;
 pub(crate) mod publishers;

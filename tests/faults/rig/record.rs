@@ -16,7 +16,7 @@ use tidegate::{position::Position, protocol::Dialect};
 
 pub(crate) use self::{
     heard::{Heard, read_cloudevent, read_message},
-    version::{KINDS, Kinds, LAST, TICK, Version},
+    version::{KINDS, Kinds, LAST, TICK, Version, own_filter},
 };
 
 /// The begin that a client asked of a connection.

@@ -10,6 +10,8 @@ use mongodb::{
 };
 use tidegate::mongod::{Cluster, Options};
 
+use crate::support::described;
+
 use super::{
     keyring::Keyring,
     node::{Node, Program},
@@ -85,6 +87,7 @@ impl World {
         };
         for number in 0..world.settings.nodes {
             let node = world.start_node(number).await?;
+            described::learn_at(node.address).await;
             world.nodes.push(node);
         }
         if world.settings.guarded && !world.nodes.is_empty() {

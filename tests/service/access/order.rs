@@ -4,7 +4,6 @@
 //! `TEST_TIDEGATE_ORDER_ROUNDS=N` makes a longer run, `TEST_TIDEGATE_SEED=N` repeats its choices.
 
 mod kind;
-mod lag;
 
 use std::{collections::BTreeSet, env, time::Duration};
 
@@ -14,16 +13,14 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::{Value, json};
 use tidegate::config::{Auth, Issuer, Quotas};
 
-use self::{
-    kind::{Kind, Right, server_time},
-    lag::lagging,
-};
+use self::kind::{Kind, Right, server_time};
 use super::{
     admin_key, make, open, send, store_policy,
     tokens::idp::{Idp, Key},
 };
 use crate::{
     kit,
+    lag::lagging,
     support::{Service, Socket},
 };
 

@@ -195,7 +195,7 @@ async fn what_proves_nobody_is_refused_and_the_sixth_within_a_minute_ends_the_so
 
     for wrong in [r#"{"type":"refresh"}"#, r#"{"type":"refresh","token":5}"#] {
         let mut socket = connect(&service, &key, &id).await;
-        socket.say(wrong).await;
+        socket.say_anything(wrong).await;
         let ended = socket.assert_ends(4520, "bad_message").await;
         assert!(
             ended["detail"].as_str().unwrap().contains("token"),

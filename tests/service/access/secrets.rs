@@ -164,7 +164,7 @@ async fn nothing_that_a_node_says_tells_a_secret_that_it_was_given() {
         said.heard("a refresh", &socket.message().await);
     }
     socket
-        .say(&format!(
+        .say_anything(&format!(
             r#"{{"type": "refresh", "token": 5, "x": "{key}"}}"#
         ))
         .await;

@@ -1,6 +1,6 @@
 //! Tokens of configured issuers: who is let in with one, and until when.
 
-pub(super) mod idp;
+pub(crate) mod idp;
 mod revoking;
 
 use std::time::Duration;

@@ -2,55 +2,29 @@
 
 use serde_json::{Value, json};
 
-use crate::{kit::insert_events, support::Service};
+use crate::{
+    kit::insert_events,
+    support::{Events, Service},
+};
 
 /// A message: its id, and its JSON.
 type Heard = (Option<String>, Value);
 
 /// A stream that a test reads event by event.
-struct Stream {
-    answer: reqwest::Response,
-    text: String,
-}
+struct Stream(Events);
 
 impl Stream {
     async fn of(request: reqwest::RequestBuilder) -> Self {
-        let answer = request
-            .header("accept", "text/event-stream")
-            .send()
-            .await
-            .unwrap();
+        let request = request.header("accept", "text/event-stream");
+        let answer = request.send().await.unwrap();
         assert_eq!(answer.status(), 200, "{:?}", answer.text().await);
-        Self {
-            answer,
-            text: String::new(),
-        }
+        Self(Events::of(answer))
     }
 
     async fn next(&mut self) -> Heard {
-        let reading = async {
-            loop {
-                if let Some((event, _)) = self.text.split_once("\n\n") {
-                    let event = event.to_owned();
-                    self.text.drain(..event.len() + 2);
-                    let field = |name: &str| {
-                        let mut lines = event.lines();
-                        lines.find_map(|line| line.strip_prefix(name).map(str::to_owned))
-                    };
-                    if let Some(data) = field("data: ") {
-                        let data: Value = serde_json::from_str(&data).unwrap();
-                        assert_eq!(data["type"].as_str(), field("event: ").as_deref());
-                        return (field("id: "), data);
-                    }
-                    continue;
-                }
-                let chunk = self.answer.chunk().await.unwrap().expect("it goes on");
-                self.text.push_str(std::str::from_utf8(&chunk).unwrap());
-            }
-        };
-        tokio::time::timeout(crate::support::DEADLINE, reading)
-            .await
-            .expect("an event in time")
+        let event = self.0.next().await.expect("it goes on");
+        let id = Some(event.id).filter(|id| !id.is_empty());
+        (id, event.data)
     }
 
     async fn until(&mut self, fits: impl Fn(&Value) -> bool) -> Vec<Heard> {
@@ -168,13 +142,6 @@ async fn refusals_are_told_on_the_stream_unless_nothing_is_left() {
     );
     let heard = stream.until(|message| message["type"] == "ended").await;
     assert_eq!(heard.last().unwrap().1["handle"], "a");
-    assert!(
-        stream
-            .answer
-            .chunk()
-            .await
-            .unwrap()
-            .is_none_or(|chunk| chunk.is_empty())
-    );
+    assert_eq!(stream.0.next().await, None);
     service.stop().await;
 }

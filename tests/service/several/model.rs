@@ -13,10 +13,14 @@ pub(super) struct Handle {
     id: String,
     /// The numbers of its events.
     pub(super) numbers: Vec<i64>,
+    /// The name of its subscription.
+    pub(super) name: Value,
     /// The cursor of the last event that it got.
     last: String,
     /// Its own cursor while it catches up.
     own: Option<String>,
+    /// True once it has ended, or is not there any more.
+    pub(super) over: bool,
 }
 
 /// The knowledge of a client.
@@ -27,16 +31,26 @@ pub(super) struct Model {
     pub(super) handles: BTreeMap<String, Handle>,
     /// True until what a broken socket may send again has come.
     returned: bool,
+    /// The marks of the last message: whether another one of the same change is to come.
+    pub(super) more: bool,
 }
 
 impl Model {
+    /// Whether some handles catch up.
+    pub(super) fn catches_up(&self) -> bool {
+        let mut handles = self.handles.values();
+        handles.any(|handle| !handle.over && handle.own.is_some())
+    }
+
     /// Notes that a handle is asked for, from a cursor on.
     pub(super) fn asks(&mut self, handle: &str, id: &str, after: &str) {
         let asked = Handle {
             id: id.to_owned(),
             numbers: Vec::new(),
+            name: Value::Null,
             last: after.to_owned(),
             own: Some(after.to_owned()),
+            over: false,
         };
         assert!(self.handles.insert(handle.to_owned(), asked).is_none());
     }
@@ -45,23 +59,55 @@ impl Model {
     pub(super) fn take(&mut self, message: &Value) {
         let cursor = message["cursor"].as_str().unwrap_or_default().to_owned();
         let kind = message["type"].as_str().unwrap();
-        let named = message["handle"].as_str().unwrap_or_default();
         let replays = message["replay"] == true || message["replaying"] == true;
         match kind {
-            "connected" => {
-                let handle = self.handles.get_mut(named).unwrap();
-                handle.own = replays.then(|| cursor.clone());
-            }
-            "live" => {
-                let own = self.handles.get_mut(named).unwrap().own.take();
-                assert!(own.is_some_and(|own| own <= cursor), "{message}");
-            }
             "event" => self.take_event(message, &cursor, replays),
-            "ended" | "refused" => panic!("{message}"),
+            "gap" => panic!("{message}"),
+            _ if message.get("handle").is_some() => {
+                self.take_of_one(message, kind, &cursor, replays)
+            }
+            "ended" => panic!("{message}"),
             _ => {}
         }
-        if !replays && message["more"] != true {
+        self.more = message["more"] == true;
+        if !replays && !self.more {
             self.cursor = self.cursor.clone().max(cursor);
+        }
+    }
+
+    /// Takes a message about one handle in.
+    fn take_of_one(&mut self, message: &Value, kind: &str, cursor: &str, replays: bool) {
+        let handle = message["handle"].as_str().unwrap();
+        let handle = self.handles.get_mut(handle).unwrap();
+        assert!(!handle.over, "{message}");
+        if kind != "connected" && kind != "live" && kind != "refused" {
+            assert_eq!(handle.own.is_some(), replays, "{message} {handle:?}");
+        }
+        match kind {
+            "connected" => {
+                handle.own = replays.then(|| cursor.to_owned());
+                handle.name = message["subscription"]["name"].clone();
+            }
+            "live" => {
+                let own = handle.own.take();
+                assert!(own.is_some_and(|own| *own <= *cursor), "{message}");
+            }
+            "updated" => {
+                handle.name = message["subscription"]["name"].clone();
+                if let Some(own) = &mut handle.own {
+                    cursor.clone_into(own);
+                }
+            }
+            "ended" => {
+                assert_eq!(message["reason"], "deleted", "{message}");
+                handle.over = true;
+            }
+            "refused" => {
+                assert!(self.returned, "{message}");
+                assert_eq!(message["problem"]["status"], 404, "{message}");
+                handle.over = true;
+            }
+            _ => panic!("{message}"),
         }
     }
 
@@ -69,7 +115,11 @@ impl Model {
         let (to, number) = event(message);
         for name in to {
             let handle = self.handles.get_mut(name).unwrap();
+            assert!(!handle.over, "{message}");
             assert_eq!(handle.own.is_some(), replays, "{message} {handle:?}");
+            if let Some(own) = &mut handle.own {
+                cursor.clone_into(own);
+            }
             if cursor <= &*handle.last {
                 // It had that before the socket broke.
                 assert!(self.returned, "{message} comes again: {handle:?}");
@@ -77,9 +127,6 @@ impl Model {
             }
             handle.numbers.push(number);
             cursor.clone_into(&mut handle.last);
-            if let Some(own) = &mut handle.own {
-                cursor.clone_into(own);
-            }
         }
     }
 
@@ -88,10 +135,8 @@ impl Model {
         self.returned = true;
         let item =
             |(name, handle): (&String, &Handle)| json!({"handle": name, "subscription": handle.id});
-        let live = self
-            .handles
-            .iter()
-            .filter(|(_, handle)| handle.own.is_none());
+        let wanted = || self.handles.iter().filter(|(_, handle)| !handle.over);
+        let live = wanted().filter(|(_, handle)| handle.own.is_none());
         let live: Vec<Value> = live.map(item).collect();
         if !live.is_empty() {
             tell(
@@ -100,7 +145,7 @@ impl Model {
             )
             .await;
         }
-        for (name, handle) in &self.handles {
+        for (name, handle) in wanted() {
             if let Some(own) = &handle.own {
                 let mut wish = item((name, handle));
                 wish["type"] = json!("subscribe");
@@ -108,7 +153,10 @@ impl Model {
                 tell(socket, wish).await;
             }
         }
-        // What a client that is connecting knows of itself is in its handles alone.
+        // From here on each stands where it was asked from, until it has begun.
+        for handle in self.handles.values_mut() {
+            handle.own.get_or_insert_with(|| self.cursor.clone());
+        }
         self.cursor = String::new();
     }
 }

@@ -273,3 +273,58 @@ async fn a_cursor_of_another_deployment_is_a_gap_and_one_before_the_subscription
     assert!(ended["retryAfterMs"].is_u64());
     service.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handle_that_catches_up_can_be_unsubscribed_and_used_again() {
+    let service = Service::start().await;
+    let id = service.subscribe(json!({"type": "a"})).await;
+    let mut first = open(&service).await;
+    let begun = subscribe(&mut first, "x", &id).await["cursor"].clone();
+    insert_events(&service, "a", 0..500).await;
+    until(&mut first, |message| message["event"]["data"]["n"] == 499).await;
+    let mut socket = open(&service).await;
+    // More than may replay at the same time.
+    let handles: Vec<String> = (0..8).map(|n| format!("r{n}")).collect();
+    for _ in 0..2 {
+        for handle in &handles {
+            let wish =
+                json!({"type": "subscribe", "handle": handle, "subscription": id, "after": begun});
+            tell(&mut socket, wish).await;
+            tell(
+                &mut socket,
+                json!({"type": "unsubscribe", "handle": handle}),
+            )
+            .await;
+        }
+    }
+    tell(&mut socket, json!({"type": "ping"})).await;
+    let mut kinds: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut left = 4 * handles.len();
+    while left > 0 {
+        let message = socket.message().await;
+        let kind = message["type"].as_str().unwrap();
+        let of = kinds.entry(message["handle"].as_str().unwrap_or_default().to_owned());
+        match kind {
+            "connected" => assert_eq!(message["replaying"], true, "{message}"),
+            // Whether it was live by then or not, its last words say so.
+            "ended" => assert_eq!(message["reason"], "unsubscribed", "{message}"),
+            "live" | "event" | "pong" => continue,
+            _ => panic!("{message}"),
+        }
+        of.or_default().push(kind.to_owned());
+        left -= 1;
+    }
+    for handle in &handles {
+        assert_eq!(
+            kinds[handle],
+            ["connected", "ended", "connected", "ended"],
+            "{handle}"
+        );
+    }
+    service
+        .until("no channel is left but one", async || {
+            service.count("tidegate_channels").await == 1
+        })
+        .await;
+    service.stop().await;
+}

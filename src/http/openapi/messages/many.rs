@@ -2,18 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{ending_json, message, schema};
+use super::{and_perhaps, ending_json, message, schema};
 use crate::protocol::{Ending, GapReason};
-
-/// Adds fields that a message need not have.
-fn and_perhaps(mut message: Value, fields: Value) -> Value {
-    if let Value::Object(fields) = fields {
-        for (name, schema) in fields {
-            message["properties"][name] = schema;
-        }
-    }
-    message
-}
 
 fn cursor() -> Value {
     schema("Cursor")
@@ -29,6 +19,10 @@ fn to() -> Value {
 
 fn marks() -> Value {
     json!({"replay": {"const": true}, "more": {"const": true}})
+}
+
+fn detail() -> Value {
+    json!({"detail": {"type": "string"}})
 }
 
 /// Returns the schema of any of these messages. Some of them differ by having a handle.
@@ -135,7 +129,7 @@ fn of_server() -> Vec<(&'static str, Value)> {
         ("RefusedHandle", and_perhaps(refused, retry)),
         (
             "EndedHandle",
-            and_perhaps(ended(), json!({"more": {"const": true}})),
+            and_perhaps(and_perhaps(ended(), marks()), detail()),
         ),
     ]
 }

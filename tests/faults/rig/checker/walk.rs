@@ -179,6 +179,7 @@ impl<'a> Walk<'a> {
                 self.pass_unseen(*upto);
             }
             Heard::Ended { reason, at } => self.ended(reason, *at),
+            Heard::Everything { at } => self.pass(*at),
             Heard::Odd(text) => self.bad(Rule::Unreadable, text.clone()),
         }
     }

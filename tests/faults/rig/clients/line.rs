@@ -16,7 +16,10 @@ use crate::{
         node::{http_client, install_tls},
         record::{Heard, Over, read_cloudevent, read_message},
     },
-    support::Events,
+    support::{
+        Events,
+        described::{self, From, Talk},
+    },
 };
 
 /// An open connection.
@@ -166,7 +169,12 @@ impl Line {
                 dialect: Dialect::CloudEvents,
                 ..
             } => Some(read_cloudevent(message)),
-            _ => read_message(message),
+            Self::Socket { .. } => match described::fault(Talk::One, From::Service, message) {
+                None => read_message(message),
+                Some(fault) => Some(Heard::Odd(fault)),
+            },
+            // It was held to the description as it was read.
+            Self::Events { .. } => read_message(message),
         }
     }
 

@@ -31,6 +31,10 @@ pub(crate) enum Heard {
         reason: String,
         at: Position,
     },
+    /// The client knows that it has everything up to here, which may lie behind the last message.
+    Everything {
+        at: Position,
+    },
     /// A message that could not be read.
     Odd(String),
 }
@@ -46,6 +50,7 @@ impl fmt::Display for Heard {
             Self::Updated { version, at } => write!(f, "updated v{} {at:?}", version.number),
             Self::Gap { after, upto } => write!(f, "gap {after:?} to {upto:?}"),
             Self::Ended { reason, .. } => write!(f, "ended {reason}"),
+            Self::Everything { at } => write!(f, "everything {at:?}"),
             Self::Odd(text) => write!(f, "odd {text}"),
         }
     }

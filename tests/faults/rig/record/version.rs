@@ -45,7 +45,30 @@ pub(crate) struct Version {
     pub(crate) active: bool,
 }
 
+/// The beginning of the names of filters that clients bring.
+const OWN_FILTER: &str = "filter of kinds ";
+
+/// Returns the name of a filter that a client brings. Nothing is stored under it.
+pub(crate) fn own_filter(kinds: Kinds) -> String {
+    format!("{OWN_FILTER}{}", kinds.0)
+}
+
 impl Version {
+    /// Returns the only state of a filter that a client brings.
+    pub(crate) fn of_own_filter(kinds: Kinds) -> Self {
+        Self {
+            number: 1,
+            kinds,
+            active: true,
+        }
+    }
+
+    /// Returns the only state of what has such a name.
+    pub(crate) fn of_own_name(name: &str) -> Option<Self> {
+        let kinds = name.strip_prefix(OWN_FILTER)?.parse().ok()?;
+        Some(Self::of_own_filter(Kinds(kinds)))
+    }
+
     /// Reads a subscription as the service shows it.
     pub(crate) fn told(subscription: &Value) -> Option<Self> {
         let kinds = subscription["filter"]["type"]["$in"].as_array()?;

@@ -13,7 +13,7 @@ use crate::support::Service;
 const LAG: Duration = Duration::from_millis(150);
 
 /// Starts a node that hears of everything later.
-pub(super) async fn lagging(service: &Service) -> Service {
+pub(crate) async fn lagging(service: &Service) -> Service {
     let (_, hosts) = service.config.mongodb_uri.split_once("://").unwrap();
     let host = hosts.split(['/', ',', '?']).next().unwrap();
     let to: SocketAddr = tokio::net::lookup_host(host).await.unwrap().next().unwrap();
