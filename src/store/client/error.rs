@@ -149,7 +149,8 @@ fn milliseconds(time: Duration) -> humantime::FormattedDuration {
     humantime::format_duration(Duration::from_millis(milliseconds))
 }
 
-fn is_unavailable(error: &Error) -> bool {
+/// Whether no server can take a request now.
+pub(in crate::store) fn is_unavailable(error: &Error) -> bool {
     match error.kind.as_ref() {
         ErrorKind::Io(_)
         | ErrorKind::ConnectionPoolCleared { .. }

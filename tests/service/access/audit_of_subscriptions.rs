@@ -1,6 +1,8 @@
 //! The audit of subscriptions: each that a proven caller creates, changes or deletes leaves one entry, in one transaction with
 //! the act.
 
+use std::time::Duration;
+
 use bson::{Bson, DateTime, Document, doc};
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -8,10 +10,11 @@ use serde_json::{Value, json};
 use tidegate::config::Auth;
 
 use super::{
+    admin_key,
     audit::{acts, changed, count, entries},
     make, send, start, subscribe,
 };
-use crate::support::Service;
+use crate::{feed::failpoint::Failing, support::Service};
 
 const OWN: [&str; 1] = ["subscriptions:own"];
 
@@ -340,4 +343,35 @@ async fn nothing_is_written_to_the_audit_where_nobody_proves_itself() {
         assert_eq!(count(&service).await, 0);
     }
     service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_no_server_takes_the_act_it_is_refused_and_not_tried_for_ever() {
+    let failing = Failing::start_with(|config| {
+        config.auth = Auth::Required;
+        // Longer than a test waits for anything.
+        config.limits.database_timeout = Duration::from_hours(1);
+    })
+    .await;
+    let service = &failing.service;
+    let admin = admin_key(&service.config);
+    let before = count(service).await;
+    let create = async || {
+        let new = json!({"filter": {}});
+        send(service, &admin, "POST", "/subscriptions", Some(new)).await
+    };
+    for failure in [doc! {"closeConnection": true}, doc! {"errorCode": 91}] {
+        let mut failure = failure.clone();
+        failure.insert("failCommands", ["insert"].as_slice());
+        failing.fail("alwaysOn", failure).await;
+        let (status, problem) = create().await;
+        assert_eq!(status, 503, "{problem}");
+        assert_eq!(problem["type"], "/problems/database-unavailable");
+    }
+    failing.heal().await;
+    service
+        .until("taken again", async || create().await.0 == 201)
+        .await;
+    assert_eq!(count(service).await, before + 1);
+    failing.stop().await;
 }

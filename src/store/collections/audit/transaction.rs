@@ -1,6 +1,7 @@
 //! Transactions: writes together with their entries.
 //!
-//! A transaction that another one is in the way of is repeated, until the caller's deadline.
+//! A transaction that another one is in the way of is repeated, until the caller's deadline. One that no server can take
+//! is repeated once, like any write of the driver.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -19,7 +20,9 @@ use super::{
 use crate::{
     store::{
         AUDIT, Store, StoreError,
-        client::{availability::jittered, deadline::operation_time, read::collect},
+        client::{
+            availability::jittered, deadline::operation_time, error::is_unavailable, read::collect,
+        },
     },
     subscription::DocumentKey,
 };
@@ -184,13 +187,16 @@ impl Store {
         Ok(among.iter().copied().filter(is_found).collect())
     }
 
-    /// Repeats the transaction while others are in its way. The caller's deadline ends it.
+    /// Repeats the transaction while others are in its way. The caller's deadline ends it. If no server can take it, the
+    /// caller hears of it soon.
     async fn transact(
         &self,
         session: &mut ClientSession,
         audited: &Audited<'_>,
     ) -> Result<Outcome, Error> {
+        let mut attempts = 0;
         loop {
+            attempts += 1;
             session.start_transaction().await?;
             let outcome = match self.write_all(session, audited).await {
                 Ok(Outcome::Written(document)) => {
@@ -206,7 +212,8 @@ impl Store {
             };
             match &outcome {
                 Err(error) | Ok(Outcome::Unaudited(error))
-                    if error.contains_label(TRANSIENT_TRANSACTION_ERROR) =>
+                    if error.contains_label(TRANSIENT_TRANSACTION_ERROR)
+                        && (attempts == 1 || !is_unavailable(error)) =>
                 {
                     tokio::time::sleep(jittered(RETRY_PAUSE)).await;
                 }
