@@ -11,12 +11,14 @@ use tokio::time::Instant;
 
 use super::{input, no_policy, shown};
 use crate::{
+    access::CredentialKind,
     http::edge::{
         AppState,
         acting::Acting,
         answer,
         body::{self, BodyReader},
         conditional::Preconditions,
+        credential_room::check_room,
         path_id::Id,
         paths::{BASE, segment},
         problem::{Kind, Problem},
@@ -48,6 +50,8 @@ pub(crate) async fn put(
     let read = move || input::policy(&body.bytes, &id);
     let filtering = state.bounds.filtering.for_operators();
     let document = filtering.offload(read).await??;
+    let length = document.as_bytes().len();
+    check_room(&state, CredentialKind::Policy, None, length)?;
     let attempts = Attempts::new(&state, &name);
     loop {
         let current = attempts.read().await?;
