@@ -101,7 +101,7 @@ struct Delete {
 }
 
 const LIMIT: &str = "A limit of the key's own, such as publish_per_second=50 (repeatable): subscriptions, connections, \
-publish_per_second, connects_per_second, requests_per_second";
+handles, publish_per_second, connects_per_second, requests_per_second";
 
 const EXAMPLES: &str = "\
 Examples:

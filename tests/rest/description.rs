@@ -401,7 +401,7 @@ async fn the_quotas_of_policies_and_keys_are_those_that_are_taken() {
         send(request).await.status
     };
     let quotas = quotas.as_object().unwrap();
-    assert_eq!(quotas.len(), 5);
+    assert_eq!(quotas.len(), 6);
     for (name, described) in quotas {
         let most = described["maximum"].as_u64().unwrap();
         assert_eq!(described["minimum"], 0);
