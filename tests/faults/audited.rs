@@ -64,7 +64,11 @@ async fn write(
                     known.push((id.clone(), *act));
                     acknowledged.fetch_add(1, Ordering::Relaxed);
                 }
-                _ => unknown += 1,
+                _ => {
+                    unknown += 1;
+                    // While there is no primary, everything is refused at once.
+                    sleep(Duration::from_millis(50)).await;
+                }
             }
         }
     }
