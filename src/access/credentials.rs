@@ -173,16 +173,12 @@ impl Credentials {
             }
             CredentialsChange::Stored(CredentialKind::Revocation, document) => {
                 let id = id_bytes(document);
-                match Revocation::read(document) {
-                    Some(revocation) => {
-                        self.revocations.insert(&id, revocation.clone());
-                        Touched::Named(Box::new(revocation))
-                    }
-                    None => {
-                        self.revocations.remove(&id);
-                        Touched::Nobody
-                    }
-                }
+                let Some(revocation) = Revocation::read(document) else {
+                    self.revocations.remove(&id);
+                    return Touched::Nobody;
+                };
+                self.revocations.insert(&id, revocation.clone());
+                Touched::Named(Box::new(revocation))
             }
             // Nobody who is gone comes back by these.
             CredentialsChange::Deleted(CredentialKind::Revocation, key) => {

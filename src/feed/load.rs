@@ -66,7 +66,7 @@ impl Follower<'_> {
         let (applied, applying) = oneshot::channel();
         let reload = Reload {
             subscriptions: table,
-            credentials,
+            credentials: Box::new(credentials),
             position: resume.position,
             missed: (load == LoadReason::HistoryLost).then_some(GapReason::HistoryLost),
             applied,

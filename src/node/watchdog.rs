@@ -151,10 +151,11 @@ async fn watch_credentials(router: &RouterHandle, health: &Health) {
             "no room for {counted} (limits.credentials_bytes): they grant nothing, and as long as revocations are among them no \
              token and no tenant's key is let in"
         );
-        match counted.is_empty() {
-            true => health.report(Part::Credentials, "up", None),
-            false => health.report(Part::Credentials, "full", Some(detail)),
-        };
+        if counted.is_empty() {
+            health.report(Part::Credentials, "up", None);
+        } else {
+            health.report(Part::Credentials, "full", Some(detail));
+        }
     }
 }
 
