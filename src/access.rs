@@ -21,6 +21,7 @@ mod refresh;
 mod retired_keys;
 mod revocation;
 mod right;
+mod room;
 mod scope;
 mod sight;
 mod text;
@@ -44,6 +45,7 @@ pub(crate) use self::{
     policies::{Policies, Unbound, is_under, tenant_bound},
     quotas::{Quota, SaidQuotas},
     revocation::{Revocation, Revocations},
+    room::Room,
     scope::{Scope, Scopes},
     sight::{CLAIMS, KEY_OWNER, OWNER, POLICY, TENANT},
     ticket::{ticket_caller, ticket_document},

@@ -1,7 +1,7 @@
 //! The command line, one file a command: arguments in, an exit code out.
 //!
-//! `dev`, `serve`, `migrate`, `doctor`, `key` and `token` take a configuration and work on the database. The others are clients: they
-//! know a running service by its address alone.
+//! `dev`, `serve`, `migrate`, `doctor`, `key` and `token` take a configuration and work on the database. The others are
+//! clients, and so is `key` with `--server`: they know a running service by its address alone.
 
 mod answers;
 mod bench;
@@ -25,6 +25,7 @@ mod subscription;
 mod ticket;
 mod time_argument;
 mod token;
+mod whoami;
 
 use clap::{
     Parser as _,
@@ -70,6 +71,8 @@ enum Command {
     Subscription(subscription::Args),
     /// Store, list, show, delete and try row policies
     Policy(policy::Args),
+    /// Show who a key or token makes its holder, and what it may do
+    Whoami(whoami::Args),
     /// Make a ticket, with which a browser opens one stream
     Ticket(ticket::Args),
     /// Publish one event, or many from a file or standard input
@@ -114,6 +117,7 @@ impl Cli {
             Command::Token(args) => token::run(args).await,
             Command::Subscription(args) => subscription::run(args).await,
             Command::Policy(args) => policy::run(args).await,
+            Command::Whoami(args) => whoami::run(args).await,
             Command::Ticket(args) => ticket::run(args).await,
             Command::Publish(args) => publish::run(args).await,
             Command::Listen(args) => listen::run(args).await,

@@ -67,6 +67,8 @@ pub(crate) struct Feed {
     pub capacity: Capacity,
     /// True if policies narrow what is received.
     pub narrows: bool,
+    /// Bytes of credentials of each kind that may be held.
+    pub credentials_bytes: usize,
     pub metrics: Arc<Metrics>,
     pub health: Health,
 }

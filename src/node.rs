@@ -447,6 +447,7 @@ fn feed(
         limits: filter::Limits::from(&config.limits),
         capacity: Capacity::from(&config.limits),
         narrows: config.auth == Auth::Required,
+        credentials_bytes: config.limits.credentials_bytes,
         metrics,
         health,
     }

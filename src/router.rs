@@ -6,6 +6,8 @@
 //! Everyone else holds a [`RouterHandle`] and sends messages.
 
 mod compile;
+#[cfg(test)]
+mod cost_tests;
 pub(crate) mod counters;
 mod credentials;
 mod deliver;
@@ -54,7 +56,7 @@ pub(crate) use self::change::{
     PastChangeKind, Reload, Span,
 };
 pub(crate) use self::compile::compile_off_thread;
-pub(crate) use self::credentials::SharedCredentials;
+pub(crate) use self::credentials::{SharedCredentials, Withheld};
 pub(crate) use self::encode::EventEncoder;
 pub(crate) use self::handle::{Applied, Busy, Connection, RouterHandle};
 pub(crate) use self::observe::{EndedRight, Observations, Observed, ObserverInbox, ObserverInput};
@@ -209,7 +211,10 @@ impl Router {
         let subscriptions = Table::with_capacity(Capacity::from(&settings.limits));
         let subscriptions = subscriptions.counting(settings.narrows);
         let (occupied, occupancy) = watch::channel(subscriptions.occupancy());
-        let credentials = SharedCredentials::new(Credentials::new(settings.narrows));
+        let credentials = SharedCredentials::new(Credentials::with_room(
+            settings.narrows,
+            settings.limits.credentials_bytes,
+        ));
         let handle = RouterHandle::new(
             input_sender,
             watching,
@@ -491,6 +496,7 @@ impl Router {
             stopping: self.stopping,
             unmatchable: self.subscriptions.unmatchable(),
             broken_policies: self.credentials.policies().count().1,
+            withheld_credentials: self.credentials.withheld(),
         });
     }
 }

@@ -58,7 +58,7 @@ pub use self::{
             snapshot::SubscriptionBatch,
         },
     },
-    doctor::{AccessSurvey, Checkup, Clock, Oplog, Rights, Server, check_up},
+    doctor::{AccessSurvey, Checkup, Clock, Oplog, Rights, Server, Writers, check_up},
     migrations::{Difference, MigrationState, MigrationStatus, Survey},
     oplog::OplogFill,
 };

@@ -48,7 +48,7 @@ impl Binding {
     /// Returns the binding of what a caller changes in part: the same, but that an owner who is not named stays.
     pub(crate) fn of_changing(caller: &Caller, current: &RawDocument, policies: &Policies) -> Self {
         let owns = |owner: &str| current.get_str(OWNER).is_ok_and(|stored| stored == owner);
-        if caller.owner.as_deref().is_some_and(owns) && !caller.is_operator() {
+        if caller.owner.as_deref().is_some_and(owns) && caller.is_narrowed() {
             Self::of(caller, policies)
         } else {
             Self::stored(current)

@@ -149,6 +149,12 @@ impl Caller {
         self.tenant.is_none()
     }
 
+    /// Whether a policy narrows what it sees. It cannot take the policy off again: an administrator could, and so none
+    /// counts for that one.
+    pub(crate) fn is_narrowed(&self) -> bool {
+        !self.is_operator() || (self.policy.is_some() && !self.may(Scope::Admin))
+    }
+
     /// Whether there may be a bound on how much it has and does: on its tenant, or on its credential.
     pub(crate) fn is_bounded(&self) -> bool {
         self.tenant.is_some() || !self.quotas.is_empty()

@@ -7,7 +7,7 @@ use bson::{DateTime, RawDocument, RawDocumentBuf};
 use super::{
     Caller, ClientCertificate, Credential, Holder, KeyText, KeysChange, Policies, Revocation,
     Revocations, StoredKey, TokenIdentity, keys::Keys, retired_keys::RetiredKeys,
-    revocation::Facts,
+    revocation::Facts, room::Room,
 };
 
 /// The reason why a credential does not stand.
@@ -25,6 +25,11 @@ pub(crate) enum Refusal {
     /// It gives another caller, or fewer rights, than when it was used.
     #[error("the credential has changed")]
     Changed,
+    /// This node does not hold all revocations, and one of the others may name it.
+    #[error(
+        "this node has no room for all revocations (limits.credentials_bytes), so it cannot say whether the credential stands"
+    )]
+    Undecided,
 }
 
 impl Refusal {
@@ -34,6 +39,7 @@ impl Refusal {
             Self::Unknown => "unknown",
             Self::Expired => "expired",
             Self::Revoked | Self::Changed => "revoked",
+            Self::Undecided => "undecided",
         }
     }
 }
@@ -89,6 +95,8 @@ pub(crate) enum Touched {
     Nobody,
     /// Those of one key.
     Key(Box<str>),
+    /// Those of credentials that a revocation names.
+    Named(Box<Revocation>),
     /// All.
     Everybody,
     /// Nobody's, but what subscriptions see is narrowed in another way.
@@ -125,6 +133,26 @@ impl Credentials {
         }
     }
 
+    /// Returns no credentials. Those of each kind have so many bytes of room.
+    pub(crate) fn with_room(narrows: bool, bytes: usize) -> Self {
+        let room = || Room::of(bytes);
+        Self {
+            keys: Keys::with_room(room()),
+            revocations: Revocations::with_room(room()),
+            policies: Arc::new(Policies::with_room(narrows, room())),
+            retired: RetiredKeys::default(),
+        }
+    }
+
+    /// Returns the room that the credentials of a kind have.
+    pub(crate) fn room(&self, kind: CredentialKind) -> &Room {
+        match kind {
+            CredentialKind::Key => self.keys.room(),
+            CredentialKind::Policy => self.policies.room(),
+            CredentialKind::Revocation => self.revocations.room(),
+        }
+    }
+
     /// Returns the policies as they are now.
     pub(crate) fn policies(&self) -> &Arc<Policies> {
         &self.policies
@@ -145,11 +173,12 @@ impl Credentials {
             }
             CredentialsChange::Stored(CredentialKind::Revocation, document) => {
                 let id = id_bytes(document);
-                match Revocation::read(document) {
-                    Some(revocation) => self.revocations.insert(&id, revocation),
-                    None => _ = self.revocations.remove(&id),
-                }
-                Touched::Everybody
+                let Some(revocation) = Revocation::read(document) else {
+                    self.revocations.remove(&id);
+                    return Touched::Nobody;
+                };
+                self.revocations.insert(&id, revocation.clone());
+                Touched::Named(Box::new(revocation))
             }
             // Nobody who is gone comes back by these.
             CredentialsChange::Deleted(CredentialKind::Revocation, key) => {
@@ -157,7 +186,8 @@ impl Credentials {
                 Touched::Nobody
             }
             CredentialsChange::AllDeleted(CredentialKind::Revocation) => {
-                self.revocations = Revocations::default();
+                let room = self.revocations.room().emptied();
+                self.revocations = Revocations::with_room(room);
                 Touched::Nobody
             }
             CredentialsChange::Stored(CredentialKind::Policy, document) => {
@@ -299,6 +329,7 @@ impl Credentials {
             return Err(Refusal::Unknown);
         }
         self.judge_key(stored, stored.expires_at(), now)?;
+        self.decided(false, stored.tenant())?;
         Ok(stored.caller())
     }
 
@@ -316,12 +347,27 @@ impl Credentials {
         }
         caller.expires_at = first(caller.expires_at, Some(certificate.not_after));
         self.judge_key(stored, caller.expires_at, now)?;
+        self.decided(false, stored.tenant())?;
         Ok(caller)
     }
 
     /// Judges a caller that was authenticated before: whether its credential still stands and gives it as much.
     /// Returns the end of the credential as it is now.
     pub(crate) fn judge(
+        &self,
+        caller: &Caller,
+        now: DateTime,
+    ) -> Result<Option<DateTime>, Refusal> {
+        self.judge_session(caller, now).and_then(|end| {
+            let is_token = matches!(caller.credential, Credential::Token(_));
+            self.decided(is_token, caller.tenant.as_deref())?;
+            Ok(end)
+        })
+    }
+
+    /// Judges the caller of a session in the same way. Revocations that are not held count no more: it was judged by each
+    /// when that came.
+    pub(crate) fn judge_session(
         &self,
         caller: &Caller,
         now: DateTime,
@@ -350,6 +396,15 @@ impl Credentials {
                 }
             }
         }
+    }
+
+    /// Refuses a new use of a credential if a revocation that is not held may name it. None names a key of operators.
+    fn decided(&self, is_token: bool, tenant: Option<&str>) -> Result<(), Refusal> {
+        let nameable = is_token || tenant.is_some();
+        if nameable && self.revocations.is_incomplete() {
+            return Err(Refusal::Undecided);
+        }
+        Ok(())
     }
 
     fn judge_key(
@@ -549,7 +604,10 @@ mod tests {
         let caller = all.authenticate(&text, NOW).unwrap();
         let revocation = doc! {"_id": "r", "tenant": "acme"};
         let touched = store(&mut all, CredentialKind::Revocation, &revocation);
-        assert_eq!(touched, Touched::Everybody);
+        let Touched::Named(named) = touched else {
+            panic!("{touched:?}");
+        };
+        assert!(all.names(&named, &caller, NOW));
         assert_eq!(all.judge(&caller, NOW), Err(Refusal::Revoked));
         assert_eq!(all.authenticate(&text, NOW), Err(Refusal::Revoked));
         delete(&mut all, CredentialKind::Revocation, "r");
@@ -640,5 +698,100 @@ mod tests {
     fn nobody_in_particular_always_stands() {
         let all = Credentials::new(true);
         assert_eq!(all.judge(&Caller::anybody(), NOW), Ok(None));
+    }
+
+    fn small(bytes: usize) -> Credentials {
+        Credentials::with_room(true, bytes)
+    }
+
+    #[test]
+    fn a_key_without_room_grants_nothing_and_displaces_nobody() {
+        let texts: Vec<_> = (0..3).map(|_| KeyText::mint()).collect();
+        let document = |text| key_document(text, doc! {});
+        let bytes = Room::for_document(raw(&document(&texts[0])).as_bytes().len());
+        let mut all = small(2 * bytes);
+        for text in &texts {
+            store(&mut all, CredentialKind::Key, &document(text));
+        }
+        assert!(
+            texts[..2]
+                .iter()
+                .all(|text| all.authenticate(text, NOW).is_ok())
+        );
+        assert_eq!(all.authenticate(&texts[2], NOW), Err(Refusal::Unknown));
+        assert_eq!(all.room(CredentialKind::Key).withheld(), 1);
+        // One that grew is gone too, with its sockets, since nobody may go on by what it said before.
+        let larger = key_document(&texts[0], doc! {"name": "n".repeat(bytes)});
+        let touched = store(&mut all, CredentialKind::Key, &larger);
+        assert_eq!(touched, Touched::Key(texts[0].id().into()));
+        assert_eq!(all.authenticate(&texts[0], NOW), Err(Refusal::Unknown));
+        // There is room again, and the other kinds had theirs.
+        store(&mut all, CredentialKind::Key, &document(&texts[2]));
+        assert!(all.authenticate(&texts[2], NOW).is_ok());
+        assert!(all.room(CredentialKind::Policy).has(2 * bytes));
+        all.apply(&CredentialsChange::AllDeleted(CredentialKind::Key));
+        assert_eq!(all.room(CredentialKind::Key).withheld(), 0);
+    }
+
+    #[test]
+    fn a_policy_without_room_is_missing() {
+        let policy = doc! {"_id": "default", "read": {"tenant": "$claims.tenant"}};
+        let bytes = Room::for_document(raw(&policy).as_bytes().len());
+        let mut all = small(bytes);
+        store(&mut all, CredentialKind::Policy, &policy);
+        let caller = Caller {
+            tenant: Some("acme".into()),
+            ..all_of_a_key()
+        };
+        assert!(all.policies().check(&caller).is_ok());
+        let larger = doc! {"_id": "default", "read": {"tenant": "$claims.tenant", "a": "a"}};
+        let touched = store(&mut all, CredentialKind::Policy, &larger);
+        assert!(matches!(
+            touched,
+            Touched::Policy(PolicyChange { deleted: false, .. })
+        ));
+        assert!(all.policies().check(&caller).is_err());
+        store(&mut all, CredentialKind::Policy, &policy);
+        assert!(all.policies().check(&caller).is_ok());
+    }
+
+    fn all_of_a_key() -> Caller {
+        let (all, text) = with_key(doc! {});
+        all.authenticate(&text, NOW).unwrap()
+    }
+
+    #[test]
+    fn a_revocation_without_room_is_not_forgotten() {
+        let mut all = small(4_000);
+        let (acme, operators) = (KeyText::mint(), KeyText::mint());
+        let operator = key_document(&operators, doc! {"tenant": bson::Bson::Null});
+        store(&mut all, CredentialKind::Key, &key_document(&acme, doc! {}));
+        store(&mut all, CredentialKind::Key, &operator);
+        let caller = all.authenticate(&acme, NOW).unwrap();
+        let revoke = |all: &mut Credentials, id: &str, tenant: &str| {
+            let revocation = doc! {"_id": id, "tenant": tenant};
+            store(all, CredentialKind::Revocation, &revocation)
+        };
+        let mut n = 0;
+        while all.room(CredentialKind::Revocation).withheld() == 0 {
+            assert_eq!(all.judge(&caller, NOW), Ok(None), "{n}");
+            n += 1;
+            revoke(&mut all, &n.to_string(), &format!("t{n}"));
+        }
+        assert!(n > 3, "{n}");
+        // What stood goes on, what comes anew is refused, and operators can mend it.
+        assert_eq!(all.judge_session(&caller, NOW), Ok(None));
+        assert_eq!(all.judge(&caller, NOW), Err(Refusal::Undecided));
+        assert_eq!(all.authenticate(&acme, NOW), Err(Refusal::Undecided));
+        assert!(all.authenticate(&operators, NOW).is_ok());
+        // The one that comes next names the session, whatever the room.
+        let touched = revoke(&mut all, "next", "acme");
+        assert!(matches!(touched, Touched::Named(_)), "{touched:?}");
+        assert_eq!(all.judge_session(&caller, NOW), Err(Refusal::Revoked));
+        revoke(&mut all, "over", "other");
+        assert_eq!(all.authenticate(&acme, NOW), Err(Refusal::Undecided));
+        assert!(all.revocations() <= n);
+        all.apply(&CredentialsChange::AllDeleted(CredentialKind::Revocation));
+        assert!(all.authenticate(&acme, NOW).is_ok());
     }
 }

@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::{
     Caller, CallerKind, Claims, Credential, KeyLimits, MOST_CLAIMS, SaidQuotas, Scope, Scopes,
-    certificate::Fingerprint, sight::KEY_OWNER,
+    certificate::Fingerprint, room::Room, sight::KEY_OWNER,
 };
 
 /// The most entries in a key's list of networks, origins or subscriptions.
@@ -49,6 +49,8 @@ pub(crate) struct StoredKey {
     scopes: Scopes,
     expires_at: Option<DateTime>,
     created_at: Option<DateTime>,
+    /// The room that it takes.
+    bytes: usize,
     /// `None` if the key says no more than that, as most do.
     more: Option<Box<More>>,
 }
@@ -113,6 +115,7 @@ impl StoredKey {
             scopes,
             expires_at: date_of(document, "expiresAt")?,
             created_at: date_of(document, "createdAt")?,
+            bytes: Room::for_document(document.as_bytes().len()),
             more: (more != More::default()).then(|| Box::new(more)),
         })
     }
@@ -153,6 +156,11 @@ impl StoredKey {
     /// Returns the time at which it ends.
     pub(crate) fn expires_at(&self) -> Option<DateTime> {
         self.expires_at
+    }
+
+    /// Returns the room that it takes on a node.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Returns what it may do at all.

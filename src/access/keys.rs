@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::{StoredKey, certificate::Fingerprint};
+use super::{StoredKey, certificate::Fingerprint, room::Room};
+
+/// The collection that they are stored in.
+const KEYS: &str = "keys";
 
 /// All API keys, as the feed has applied them.
 #[derive(Default, Debug)]
@@ -11,12 +14,31 @@ pub(super) struct Keys {
     /// The ids of the keys that a certificate is for. One at most, unless a program has stored another one where no index
     /// hinders it.
     by_certificate: HashMap<Fingerprint, Vec<Box<str>>>,
+    room: Room,
 }
 
 impl Keys {
-    /// Stores a key. Returns the one that had its id before.
+    /// Returns no keys, for which there is so much room.
+    pub(super) fn with_room(room: Room) -> Self {
+        Self {
+            room,
+            ..Self::default()
+        }
+    }
+
+    /// Returns the room that they have.
+    pub(super) fn room(&self) -> &Room {
+        &self.room
+    }
+
+    /// Stores a key, unless there is no room for it. Returns the one that had its id before.
     pub(super) fn insert(&mut self, key: StoredKey) -> Option<StoredKey> {
         let before = self.remove(key.id());
+        if !self.room.has(key.bytes()) {
+            self.room.withhold(KEYS);
+            return before;
+        }
+        self.room.take(key.tenant(), key.bytes());
         let id: Box<str> = key.id().into();
         if let Some(certificate) = key.certificate() {
             let ids = self.by_certificate.entry(*certificate).or_default();
@@ -29,6 +51,7 @@ impl Keys {
     /// Removes a key.
     pub(super) fn remove(&mut self, id: &str) -> Option<StoredKey> {
         let key = self.by_id.remove(id)?;
+        self.room.give_back(key.tenant(), key.bytes());
         if let Some(certificate) = key.certificate()
             && let Some(ids) = self.by_certificate.get_mut(certificate)
         {
@@ -42,7 +65,7 @@ impl Keys {
 
     /// Removes all keys.
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        *self = Self::with_room(self.room.emptied());
     }
 
     /// Returns the key of an id.

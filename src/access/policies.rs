@@ -6,10 +6,12 @@ use bson::{RawBsonRef, RawDocument};
 
 use super::{
     BoundPolicy, BoundPublishing, CLAIMS, Caller, Claims, Credential, POLICY, Policy, Quota,
-    SaidQuotas, TENANT, is_tenant,
+    SaidQuotas, TENANT, is_tenant, room::Room,
 };
 use crate::{config, filter::Filter};
 
+/// The collection that policies are stored in.
+const POLICIES: &str = "policies";
 /// The policy of whoever has a tenant and names none.
 const DEFAULT: &str = "default";
 
@@ -54,8 +56,17 @@ impl Unbound {
 pub(crate) struct Policies {
     /// False if nobody has to prove itself: then nothing is narrowed.
     apply: bool,
+    all: HashMap<Box<str>, Held>,
+    room: Room,
+}
+
+/// A policy that is held.
+#[derive(Clone, Debug)]
+struct Held {
     /// `None`: the document cannot be used.
-    all: HashMap<Box<str>, Option<Arc<Policy>>>,
+    policy: Option<Arc<Policy>>,
+    /// The room that it takes.
+    bytes: usize,
 }
 
 impl Policies {
@@ -64,7 +75,21 @@ impl Policies {
         Self {
             apply,
             all: HashMap::new(),
+            room: Room::default(),
         }
+    }
+
+    /// Returns no policies, for which there is so much room.
+    pub(super) fn with_room(apply: bool, room: Room) -> Self {
+        Self {
+            room,
+            ..Self::new(apply)
+        }
+    }
+
+    /// Returns the room that they have.
+    pub(crate) fn room(&self) -> &Room {
+        &self.room
     }
 
     /// Whether they are applied: callers prove themselves.
@@ -72,9 +97,16 @@ impl Policies {
         self.apply
     }
 
-    /// Applies a stored document. Returns the policy's name if it narrows in another way now.
+    /// Applies a stored document. Returns the policy's name if it narrows in another way now. One for which there is no room
+    /// is missing: nothing is in the sight of those that it binds.
     pub(super) fn store(&mut self, document: &RawDocument) -> Option<Box<str>> {
         let name = name(document)?;
+        let bytes = Room::for_document(document.as_bytes().len());
+        let before = self.take(name);
+        if !self.room.has(bytes) {
+            self.room.withhold(POLICIES);
+            return (self.apply && before.is_some()).then(|| name.into());
+        }
         let policy = match Policy::read(document) {
             Ok(policy) => Some(Arc::new(policy)),
             Err(fault) => {
@@ -82,43 +114,52 @@ impl Policies {
                 None
             }
         };
-        let before = self.all.insert(name.into(), policy.clone());
-        let narrows_alike = match (before, &policy) {
+        let narrows_alike = match (before.map(|held| held.policy), &policy) {
             (Some(Some(before)), Some(now)) => before.narrows_like(now),
             (before, _) => matches!(before, Some(None)) && policy.is_none(),
         };
+        self.room.take(None, bytes);
+        self.all.insert(name.into(), Held { policy, bytes });
         (self.apply && !narrows_alike).then(|| name.into())
     }
 
     /// Forgets a policy. Returns its name if that narrows anything in another way.
     pub(super) fn remove(&mut self, key: &RawDocument) -> Option<Box<str>> {
         let name = name(key)?;
-        let known = self.all.remove(name).is_some();
+        let known = self.take(name).is_some();
         (self.apply && known).then(|| name.into())
+    }
+
+    fn take(&mut self, name: &str) -> Option<Held> {
+        let held = self.all.remove(name)?;
+        self.room.give_back(None, held.bytes);
+        Some(held)
     }
 
     /// Forgets all policies. Returns whether that narrows anything in another way.
     pub(super) fn clear(&mut self) -> bool {
-        self.apply && !std::mem::take(&mut self.all).is_empty()
+        self.room = self.room.emptied();
+        let all = std::mem::take(&mut self.all);
+        self.apply && !all.is_empty()
     }
 
     /// Returns the number of policies that can be used, and of those that cannot.
     pub(crate) fn count(&self) -> (usize, usize) {
-        let usable = self.all.values().flatten().count();
+        let usable = self.all.values().filter(|held| held.policy.is_some());
+        let usable = usable.count();
         (usable, self.all.len() - usable)
     }
 
     /// Returns a policy, if its document can be used.
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<Policy>> {
-        self.all.get(name)?.as_ref()
+        self.all.get(name)?.policy.as_ref()
     }
 
     fn usable(&self, name: &str) -> Result<&Policy, Unbound> {
-        match self.all.get(name) {
-            None => Err(Unbound::Missing(name.into())),
-            Some(None) => Err(Unbound::Broken(name.into())),
-            Some(Some(policy)) => Ok(policy),
-        }
+        let held = self.all.get(name);
+        let held = held.ok_or_else(|| Unbound::Missing(name.into()))?;
+        let policy = held.policy.as_deref();
+        policy.ok_or_else(|| Unbound::Broken(name.into()))
     }
 
     /// Returns the policy that narrows what a caller sees, bound to its claims; `None` if nothing narrows it.
@@ -210,9 +251,9 @@ impl Policies {
     }
 
     /// Whether a caller may receive what a stored subscription receives: it has the same policy, and the same values of
-    /// the claims that the policy names. An operator always may.
+    /// the claims that the policy names. An operator whom nothing narrows always may.
     pub(crate) fn admit(&self, caller: &Caller, document: &RawDocument) -> bool {
-        if !self.apply || caller.is_operator() {
+        if !self.apply || !caller.is_narrowed() {
             return true;
         }
         let mine = Holding::of_caller(caller);

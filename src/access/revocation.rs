@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use bson::{DateTime, RawBsonRef, RawDocument};
 use smallvec::SmallVec;
 
-use super::{Scope, Scopes, TokenIdentity};
+use super::{Scope, Scopes, TokenIdentity, room::Room};
+
+/// The collection that they are stored in.
+const REVOCATIONS: &str = "revocations";
 
 /// A revocation, as the feed has applied its document. It names credentials by every field that it has.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -117,15 +120,47 @@ pub(super) fn needed_scopes(one_holder: bool, one_tenant: bool) -> Scopes {
 pub(crate) struct Revocations {
     by_id: HashMap<Box<[u8]>, Revocation>,
     by_name: HashMap<Named, SmallVec<[Box<[u8]>; 1]>>,
+    room: Room,
+    /// The `_id` of the one for which there was no room. It is held until the next one comes, so that those whom it names
+    /// can be judged.
+    last: Option<Box<[u8]>>,
 }
 
 impl Revocations {
-    /// Adds a revocation under the bytes of its `_id`, in place of one that has them.
+    /// Returns no revocations, for which there is so much room.
+    pub(super) fn with_room(room: Room) -> Self {
+        Self {
+            room,
+            ..Self::default()
+        }
+    }
+
+    /// Returns the room that they have.
+    pub(super) fn room(&self) -> &Room {
+        &self.room
+    }
+
+    /// Whether some are not held. Then nobody can say of a credential that none of them names it.
+    pub(super) fn is_incomplete(&self) -> bool {
+        self.room.withheld() > 0
+    }
+
+    /// Adds a revocation under the bytes of its `_id`, in place of one that has them. Without room for it, it is held until
+    /// the next one comes.
     pub(super) fn insert(&mut self, id: &[u8], revocation: Revocation) {
         self.remove(id);
+        if let Some(last) = self.last.take() {
+            self.remove(&last);
+        }
         let named = revocation.named.clone();
+        self.room
+            .take(revocation.tenant(), bytes_of(id, &revocation));
         self.by_name.entry(named).or_default().push(id.into());
         self.by_id.insert(id.into(), revocation);
+        if self.room.is_exceeded() {
+            self.room.withhold(REVOCATIONS);
+            self.last = Some(id.into());
+        }
     }
 
     /// Removes a revocation; false if there is none of this `_id`.
@@ -133,6 +168,11 @@ impl Revocations {
         let Some(old) = self.by_id.remove(id) else {
             return false;
         };
+        self.room.give_back(old.tenant(), bytes_of(id, &old));
+        if self.last.as_deref() == Some(id) {
+            self.last = None;
+            self.room.find();
+        }
         if let Some(ids) = self.by_name.get_mut(&old.named) {
             ids.retain(|other| **other != *id);
             if ids.is_empty() {
@@ -181,6 +221,20 @@ impl Revocations {
             .filter_map(|id| self.by_id.get(id))
             .any(|revocation| revocation.revokes(facts, now))
     }
+}
+
+/// Returns the room that a revocation takes. Its `reason` is not held.
+fn bytes_of(id: &[u8], revocation: &Revocation) -> usize {
+    let named = match &revocation.named {
+        Named::Token(name)
+        | Named::Subject(name)
+        | Named::SigningKey(name)
+        | Named::Tenant(name) => name.len(),
+    };
+    let texts = [&revocation.issuer, &revocation.tenant];
+    let texts: usize = texts.into_iter().flatten().map(|text| text.len()).sum();
+    // The `_id` and the name are held twice.
+    Room::for_document(2 * (id.len() + named) + texts)
 }
 
 /// Returns a text, or none if the field is absent; `None` if it is of another type.

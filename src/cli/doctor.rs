@@ -9,7 +9,7 @@ mod oplog;
 use serde_json::json;
 
 use self::{
-    access::of_access,
+    access::{of_access, of_address, of_writers},
     finding::{Finding, Verdict},
     findings::{of_checkup, of_survey},
     issuers::of_issuers,
@@ -41,9 +41,10 @@ Examples:
   tidegate doctor --mongodb-uri 'mongodb://tidegate:…@db1/?replicaSet=rs0' --json
 
 Checks the database that `serve` would use with the same settings: server, rights, the reach of the
-oplog, clocks, the change stream, migrations, whether every collection is as it must be or belongs
-to another program, policies and keys that deserve a look, and whether the keys of issuers can be
-read. Changes nothing; the right to read is enough.
+oplog, clocks, the change stream, other users who can write keys, migrations, whether every
+collection is as it must be or belongs to another program, policies and keys that deserve a look,
+whether the address is open, and whether the keys of issuers can be read. Changes nothing; the right
+to read is enough.
 
 Exit codes: 0 nothing must be fixed (there may be warnings); 1 something must; 64 bad
 configuration; 69 the database cannot be reached or used at all.";
@@ -54,6 +55,8 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         .await
         .map_err(|error| unusable(&error))?;
     let mut findings = of_checkup(&checkup, &config);
+    findings.extend(of_writers(&checkup.writers));
+    findings.push(of_address(&config));
     findings.extend(survey(&config).await);
     findings.extend(of_issuers(&config).await);
     for finding in &findings {

@@ -1,6 +1,10 @@
-//! `tidegate key`: makes, lists and revokes API keys, straight on the database.
+//! `tidegate key`: makes, lists and revokes API keys, straight on the database or through a running service.
 //!
-//! The first key of an administrator is made here: whoever can write to the database is an operator anyway.
+//! The first key of an administrator is made on the database: whoever can write there is an operator anyway.
+
+mod database;
+mod place;
+mod service;
 
 use std::{
     fs,
@@ -8,26 +12,15 @@ use std::{
     time::Duration,
 };
 
-use bson::{DateTime, RawDocument};
-use serde_json::{Map, Value, json};
+use bson::DateTime;
 
+use self::place::Place;
 use super::{
     failure::Failure,
-    settings::Settings,
+    server::path_id,
     style::{self, GOOD, paint},
 };
-use crate::{
-    access::{
-        Caller, Claims, ClientCertificate, Excess, Fingerprint, KeyText, MOST_CLAIMS, NewKey,
-        Quota, SaidQuotas, Scope, StoredKey, is_tenant, shown_fingerprint, shown_prefix,
-    },
-    store::{Actor, KeyQuery, Store, StoreError},
-};
-
-/// The most keys that are read at once.
-const PAGE: usize = 1_000;
-/// Bytes of keys that are read at once.
-const PAGE_BYTES: usize = 8 << 20;
+use crate::access::{ClientCertificate, Fingerprint, MOST_CLAIMS, Quota, Scope, is_tenant};
 
 /// API keys of a database.
 #[derive(clap::Args, Debug)]
@@ -83,7 +76,7 @@ struct Create {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    settings: Settings,
+    place: Place,
 }
 
 #[derive(clap::Args, Debug)]
@@ -95,19 +88,20 @@ struct List {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    settings: Settings,
+    place: Place,
 }
 
 #[derive(clap::Args, Debug)]
 struct Delete {
     /// The key's id: key_…
+    #[arg(value_parser = path_id)]
     id: String,
     #[command(flatten)]
-    settings: Settings,
+    place: Place,
 }
 
 const LIMIT: &str = "A limit of the key's own, such as publish_per_second=50 (repeatable): subscriptions, connections, \
-publish_per_second, connects_per_second, requests_per_second";
+handles, publish_per_second, connects_per_second, requests_per_second";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -115,10 +109,11 @@ Examples:
   tidegate key create --scope events:read --scope subscriptions:own --name billing
   tidegate key create --scope events:publish --tenant acme --limit publish_per_second=50
   tidegate key create --scope events:publish --name shop --certificate shop.pem
+  tidegate key create --scope events:read --name partner --server https://feed.example.com
   tidegate key list
 
 The key itself is printed to standard output, and everything else to standard error. It is not stored:
-only its hash is.";
+only its hash is. Without --server the key is made straight on the database.";
 
 fn scope(name: &str) -> Result<Scope, String> {
     let known = Scope::ALL.map(Scope::as_str).join(", ");
@@ -144,18 +139,73 @@ fn limit(text: &str) -> Result<(Quota, u32), String> {
     Ok((quota, number))
 }
 
+/// A key that was made: its id, and its text or the certificate that it is for.
+struct Made {
+    id: String,
+    text: Option<String>,
+    certificate: Option<String>,
+}
+
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     match args.action {
         Action::Create(args) => create(*args).await,
-        Action::List(args) => list(args).await,
-        Action::Delete(args) => delete(args).await,
+        Action::List(args) => match args.place.service()? {
+            Some(client) => service::list(&client, &args).await,
+            None => database::list(args).await,
+        },
+        Action::Delete(args) => {
+            match args.place.service()? {
+                Some(client) => service::delete(&client, &args.id).await?,
+                None => database::delete(&args).await?,
+            }
+            style::note(format!("{} {}", paint(GOOD, "revoked"), args.id));
+            Ok(())
+        }
     }
 }
 
-async fn connect(settings: &Settings) -> Result<Store, Failure> {
-    let config = settings.load(&[])?;
-    let store = Store::connect(&config).await;
-    store.map_err(|error| Failure::store(&error))
+async fn create(args: Create) -> Result<(), Failure> {
+    let tenant = args.tenant.as_deref();
+    if tenant.is_some_and(|tenant| !is_tenant(tenant)) {
+        let reason = "--tenant must not be empty or contain a colon";
+        return Err(Failure::Failed(reason.to_owned()));
+    }
+    if args.claims.len() > MOST_CLAIMS {
+        let reason = format!("--claim may be given {MOST_CLAIMS} times at most");
+        return Err(Failure::Failed(reason));
+    }
+    let json = args.json;
+    let made = match args.place.service()? {
+        Some(client) => service::create(&client, &args).await?,
+        None => database::create(args).await?,
+    };
+    if json {
+        return style::print_json(serde_json::json!({
+            "id": made.id, "key": made.text, "certificate": made.certificate,
+        }));
+    }
+    style::note(format!(
+        "{} {}",
+        paint(GOOD, "made"),
+        style::printable(&made.id)
+    ));
+    made.text
+        .map_or(Ok(()), |text| style::print(style::printable(&text)))
+}
+
+impl Create {
+    /// Returns the time at which the key ends, if it does.
+    fn end(&self, now: DateTime) -> Option<DateTime> {
+        let millis = i64::try_from(self.expires_in?.as_millis()).unwrap_or(i64::MAX);
+        let end = now.timestamp_millis().saturating_add(millis);
+        Some(DateTime::from_millis(end))
+    }
+
+    /// Returns the fingerprint of the certificate that the key is for, if it is for one.
+    fn fingerprint(&self, now: DateTime) -> Result<Option<Fingerprint>, Failure> {
+        let path = self.certificate.as_deref();
+        path.map(|path| read_certificate(path, now)).transpose()
+    }
 }
 
 /// Reads the certificate that a key shall be for. One that has ended would be of no use.
@@ -170,163 +220,28 @@ fn read_certificate(path: &Path, now: DateTime) -> Result<Fingerprint, Failure> 
     Ok(certificate.fingerprint)
 }
 
-async fn create(args: Create) -> Result<(), Failure> {
-    if args
-        .tenant
-        .as_deref()
-        .is_some_and(|tenant| !is_tenant(tenant))
-    {
-        let reason = "--tenant must not be empty or contain a colon";
-        return Err(Failure::Failed(reason.to_owned()));
-    }
-    let now = DateTime::now();
-    let end = args.expires_in.map(|life| {
-        let millis = i64::try_from(life.as_millis()).unwrap_or(i64::MAX);
-        DateTime::from_millis(now.timestamp_millis().saturating_add(millis))
-    });
-    if args.claims.len() > MOST_CLAIMS {
-        let reason = format!("--claim may be given {MOST_CLAIMS} times at most");
-        return Err(Failure::Failed(reason));
-    }
-    let certificate = args.certificate.as_deref();
-    let certificate = certificate
-        .map(|path| read_certificate(path, now))
-        .transpose()?;
-    let mut claims = Claims::default();
-    for (name, value) in &args.claims {
-        claims.insert(
-            name,
-            crate::access::ClaimValue::String(value.as_str().into()),
-        );
-    }
-    let mut quotas = SaidQuotas::default();
-    for (quota, number) in args.limits {
-        quotas.set(quota, number);
-    }
-    let key = NewKey {
-        name: args.name,
-        scopes: args.scopes.iter().copied().collect(),
-        tenant: args.tenant,
-        policy: args.policy,
-        claims: Some(claims),
-        networks: (!args.networks.is_empty()).then_some(args.networks),
-        origins: None,
-        subscriptions: (!args.subscriptions.is_empty()).then_some(args.subscriptions),
-        quotas,
-        expires_at: end,
-        certificate,
+/// Prints a key on a line. `tenant`, `end` and `last_used_at` are empty where there is none.
+fn print_row(id: &str, row: &Row<'_>) -> Result<(), Failure> {
+    let or = |text: &'_ str, other: &'static str| match text {
+        "" => other.to_owned(),
+        text => style::printable(text),
     };
-    let key = key.within(&Caller::anybody()).map_err(|excess| {
-        let Excess { field, reason } = excess;
-        Failure::Failed(format!("{field}: {reason}"))
-    })?;
-    let store = connect(&args.settings).await?;
-    // The collection has to be there, with its images, before a key is in it.
-    let migrated = store.migrate().await;
-    migrated.map_err(|error| Failure::store(&error))?;
-    let text = KeyText::mint();
-    let document = key.to_document(&text, "cli", now);
-    let stored = store.insert_key(&document, &Actor::operator()).await;
-    stored.map_err(|error| match error {
-        // No two ids are the same.
-        StoreError::Duplicate => Failure::Failed("another key is for this certificate".to_owned()),
-        error => Failure::store(&error),
-    })?;
-    if args.json {
-        let secret = certificate.is_none().then(|| text.reveal());
-        let certificate = certificate.as_ref().map(shown_fingerprint);
-        return style::print_json(
-            json!({"id": text.id(), "key": secret, "certificate": certificate}),
-        );
-    }
-    style::note(format!("{} {}", paint(GOOD, "made"), text.id()));
-    match certificate {
-        None => style::print(text.reveal()),
-        Some(_) => Ok(()),
-    }
-}
-
-async fn list(args: List) -> Result<(), Failure> {
-    let store = connect(&args.settings).await?;
-    let mut query = KeyQuery {
-        tenant: args.tenant,
-        after: None,
-        limit: PAGE,
-        bytes: PAGE_BYTES,
-    };
-    loop {
-        let keys = store.list_keys(&query).await;
-        let keys = keys.map_err(|error| Failure::store(&error))?;
-        let ids = keys
-            .documents
-            .iter()
-            .map(|key| key.get_str("_id").unwrap_or_default());
-        let times = store.last_uses(ids).await;
-        let times = times.map_err(|error| Failure::store(&error))?;
-        for key in &keys.documents {
-            let last = times.get(key.get_str("_id").unwrap_or_default());
-            print_key(key, last.copied(), args.json)?;
-        }
-        match keys.documents.last() {
-            Some(last) if !keys.exhausted => {
-                query.after = Some(last.get_str("_id").unwrap_or_default().to_owned());
-            }
-            _ => return Ok(()),
-        }
-    }
-}
-
-/// Returns the limits that a key says, by quota.
-fn said(limits: &SaidQuotas) -> Map<String, Value> {
-    let said = Quota::ALL.into_iter().filter_map(|quota| {
-        let number = limits.get(quota)?;
-        Some((quota.name().to_owned(), number.into()))
-    });
-    said.collect()
-}
-
-fn print_key(key: &RawDocument, last_used_at: Option<DateTime>, json: bool) -> Result<(), Failure> {
-    let id = key.get_str("_id").unwrap_or_default();
-    let name = key.get_str("name").unwrap_or_default();
-    let (state, stored) = match StoredKey::read(key) {
-        Ok(stored) => ("sound", Some(stored)),
-        Err(_) => ("broken", None),
-    };
-    let certificate = stored.as_ref().and_then(StoredKey::certificate);
-    let caller = stored.as_ref().map(StoredKey::caller);
-    let scopes: Vec<_> = caller.iter().flat_map(|c| c.scopes.iter()).collect();
-    let scopes: Vec<_> = scopes.into_iter().map(Scope::as_str).collect();
-    let tenant = caller.as_ref().and_then(|caller| caller.tenant.as_deref());
-    let shown = |time: Option<DateTime>| time.and_then(|time| time.try_to_rfc3339_string().ok());
-    let end = shown(caller.as_ref().and_then(|caller| caller.expires_at));
-    let last_used_at = shown(last_used_at);
-    if json {
-        let prefix = certificate.is_none().then(|| shown_prefix(id));
-        let limits = caller.as_ref().map(|caller| said(&caller.quotas));
-        return style::print_json(json!({
-            "id": id, "prefix": prefix, "certificate": certificate.map(shown_fingerprint), "name": name,
-            "state": state, "scopes": scopes, "tenant": tenant, "limits": limits, "expiresAt": end, "lastUsedAt": last_used_at,
-        }));
-    }
-    let tenant = tenant.unwrap_or("(operator)");
-    let (end, used) = (
-        end.as_deref().unwrap_or("never"),
-        last_used_at.as_deref().unwrap_or("never"),
-    );
-    let scopes = scopes.join(" ");
     style::print(format!(
-        "{id}  {tenant}  {scopes}  expires {end}  used {used}  {name}"
+        "{}  {}  {}  expires {}  used {}  {}",
+        style::printable(id),
+        or(row.tenant, "(operator)"),
+        style::printable(&row.scopes),
+        or(row.end, "never"),
+        or(row.last_used_at, "never"),
+        style::printable(row.name),
     ))
 }
 
-async fn delete(args: Delete) -> Result<(), Failure> {
-    let store = connect(&args.settings).await?;
-    let deleted = store.delete_key(&args.id, None, &Actor::operator()).await;
-    match deleted.map_err(|error| Failure::store(&error))? {
-        Some(_) => {
-            style::note(format!("{} {}", paint(GOOD, "revoked"), args.id));
-            Ok(())
-        }
-        None => Err(Failure::Failed(format!("there is no key {:?}", args.id))),
-    }
+/// The rest of a line about a key.
+struct Row<'a> {
+    tenant: &'a str,
+    scopes: String,
+    end: &'a str,
+    last_used_at: &'a str,
+    name: &'a str,
 }

@@ -39,22 +39,28 @@ const TOKEN_BYTES: u64 = 8 << 10;
 impl ServerArgs {
     /// Makes a client of the service.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        Ok(Client::new(self.server.clone())?.with_token(self.token()?))
+        client_of(self.server.clone(), self.token_file.as_deref())
     }
 
     /// Returns the key or token that the file holds now; `None` if it comes from elsewhere, and so does not change.
     pub(crate) fn token_in_file(&self) -> Result<Option<SecretString>, Failure> {
-        self.token_file.as_ref().map_or(Ok(None), |_| self.token())
+        let file = self.token_file.as_deref();
+        file.map_or(Ok(None), |file| token(Some(file)))
     }
+}
 
-    /// Returns the key or token to present. It is never an argument: others on the machine can read those.
-    fn token(&self) -> Result<Option<SecretString>, Failure> {
-        match read_token(self.token_file.as_deref(), TOKEN_BYTES)? {
-            Some(text) if text.bytes().any(|byte| !byte.is_ascii_graphic()) => Err(
-                Failure::Failed("the token has characters that no token has".to_owned()),
-            ),
-            text => Ok(text.filter(|text| !text.is_empty()).map(SecretString::from)),
-        }
+/// Makes a client of the service at an address, which presents what the file holds, else what the variable does.
+pub(crate) fn client_of(address: Url, token_file: Option<&Path>) -> Result<Client, Failure> {
+    Ok(Client::new(address)?.with_token(token(token_file)?))
+}
+
+/// Returns the key or token to present. It is never an argument: others on the machine can read those.
+fn token(file: Option<&Path>) -> Result<Option<SecretString>, Failure> {
+    match read_token(file, TOKEN_BYTES)? {
+        Some(text) if text.bytes().any(|byte| !byte.is_ascii_graphic()) => Err(Failure::Failed(
+            "the token has characters that no token has".to_owned(),
+        )),
+        text => Ok(text.filter(|text| !text.is_empty()).map(SecretString::from)),
     }
 }
 

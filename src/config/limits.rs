@@ -56,6 +56,8 @@ pub struct Limits {
     pub subscriptions: usize,
     /// Bytes of the subscriptions' documents, as BSON. Default 1 GiB.
     pub subscriptions_bytes: usize,
+    /// Bytes of the documents of keys that a node holds; policies and revocations have as much each. Default 128 MiB.
+    pub credentials_bytes: usize,
     /// Open connections on this node. Default 20,000.
     pub connections: usize,
     /// Open connections of one subscription on this node. Default 10,000.
@@ -122,6 +124,7 @@ impl Default for Limits {
             metadata_bytes: 16 << 10,
             subscriptions: 2_000_000,
             subscriptions_bytes: 1 << 30,
+            credentials_bytes: 128 << 20,
             name_chars: 256,
             page_items: 1_000,
             page_items_default: 100,

@@ -122,6 +122,7 @@ pub const SETTINGS: &[Setting] = &[
     row("limits.page_items_default", Number(1, 10_000)),
     row("limits.subscriptions", Number(1, 100_000_000)),
     row("limits.subscriptions_bytes", Number(MIB, 64 * GIB)),
+    row("limits.credentials_bytes", Number(MIB, 16 * GIB)),
     row("limits.connections", Number(1, 1_000_000)),
     row("limits.connections_per_subscription", Number(1, 1_000_000)),
     row("limits.handles", Number(1, 100_000_000)),

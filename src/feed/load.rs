@@ -66,7 +66,7 @@ impl Follower<'_> {
         let (applied, applying) = oneshot::channel();
         let reload = Reload {
             subscriptions: table,
-            credentials,
+            credentials: Box::new(credentials),
             position: resume.position,
             missed: (load == LoadReason::HistoryLost).then_some(GapReason::HistoryLost),
             applied,
@@ -96,7 +96,7 @@ impl Follower<'_> {
 
     async fn read_all(&self) -> Result<Loaded, StoreError> {
         let mut assembly = None;
-        let none = || Credentials::new(self.feed.narrows);
+        let none = || Credentials::with_room(self.feed.narrows, self.feed.credentials_bytes);
         let mut credentials = none();
         let start = |of_then: Credentials| {
             let policies = Arc::clone(of_then.policies());

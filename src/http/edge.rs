@@ -19,6 +19,7 @@ pub(crate) mod conditional;
 mod cookie;
 pub(crate) mod cors;
 mod creations;
+pub(crate) mod credential_room;
 mod description;
 pub(crate) mod failure;
 mod failures;

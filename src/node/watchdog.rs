@@ -11,7 +11,8 @@ use std::{
 use tokio::time::sleep;
 
 use crate::{
-    router::RouterHandle,
+    access::CredentialKind,
+    router::{RouterHandle, Withheld},
     store::{Availability, Store, jittered},
     telemetry::{Health, Part},
 };
@@ -137,11 +138,33 @@ async fn watch_policies(router: &RouterHandle, health: &Health) {
     }
 }
 
+/// Reports the numbers of credentials for which there is no room.
+async fn watch_credentials(router: &RouterHandle, health: &Health) {
+    let mut known = Withheld::default();
+    loop {
+        known = router.withheld_credentials(known).await;
+        let counted = CredentialKind::ALL.into_iter().zip(known);
+        let counted = counted.filter(|(_, count)| *count > 0);
+        let counted = counted.map(|(kind, count)| format!("{count} {}", kind.collection()));
+        let counted = counted.collect::<Vec<_>>().join(", ");
+        let detail = format!(
+            "no room for {counted} (limits.credentials_bytes): they grant nothing, and as long as revocations are among them no \
+             token and no tenant's key is let in"
+        );
+        if counted.is_empty() {
+            health.report(Part::Credentials, "up", None);
+        } else {
+            health.report(Part::Credentials, "full", Some(detail));
+        }
+    }
+}
+
 async fn watch_router(router: &RouterHandle, health: &Health) {
     router.until_loaded().await;
     tokio::join!(
         watch_filters(router, health),
         watch_policies(router, health),
+        watch_credentials(router, health),
         watch_room(router, health)
     );
 }

@@ -78,7 +78,7 @@ pub(crate) enum FeedChangeKind {
 #[derive(Debug)]
 pub(crate) struct Reload {
     pub subscriptions: Box<Table>,
-    pub credentials: Credentials,
+    pub credentials: Box<Credentials>,
     /// The position from which the feed goes on.
     pub position: Position,
     /// The reason why changes before that position may have been missed, if they may.

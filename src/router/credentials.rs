@@ -8,7 +8,9 @@ use std::{
 use bson::DateTime;
 use tokio::time::sleep;
 
-use crate::access::{Caller, ClientCertificate, Credentials, KeyText, Policies, Refusal};
+use crate::access::{
+    Caller, ClientCertificate, CredentialKind, Credentials, KeyText, Policies, Refusal,
+};
 
 /// A clock may be set meanwhile, so no end is waited for longer than this at once.
 const LONGEST_SLEEP: Duration = Duration::from_mins(1);
@@ -24,6 +26,9 @@ pub(super) async fn near(end: Option<DateTime>) {
     let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
     sleep(left.min(LONGEST_SLEEP)).await;
 }
+
+/// The numbers of documents for which there is no room, by kind.
+pub(crate) type Withheld = [usize; CredentialKind::ALL.len()];
 
 /// The credentials as the router has applied them. Clones share them. Whoever holds the lock only looks something up,
 /// and the router alone writes.
@@ -67,6 +72,11 @@ impl SharedCredentials {
     /// Whether a key for this certificate is applied.
     pub(crate) fn has_key_for(&self, certificate: &ClientCertificate) -> bool {
         self.read(|all| all.has_key_for(certificate))
+    }
+
+    /// Returns the number of documents of each kind for which there is no room.
+    pub(crate) fn withheld(&self) -> Withheld {
+        self.read(|all| CredentialKind::ALL.map(|kind| all.room(kind).withheld()))
     }
 
     /// Looks something up.

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    Counted, Input, Occupancy, PastBatch, Settings, SharedCredentials,
+    Counted, Input, Occupancy, PastBatch, Settings, SharedCredentials, Withheld,
     credentials::near,
     outbox::{self, Receiver},
     outbox_bounds,
@@ -38,6 +38,8 @@ pub(crate) struct Applied {
     pub unmatchable: usize,
     /// The number of stored policies that cannot be used.
     pub broken_policies: usize,
+    /// The numbers of keys, policies and revocations for which there is no room.
+    pub withheld_credentials: Withheld,
 }
 
 impl Default for Applied {
@@ -48,6 +50,7 @@ impl Default for Applied {
             stopping: false,
             unmatchable: 0,
             broken_policies: 0,
+            withheld_credentials: Withheld::default(),
         }
     }
 }
@@ -225,6 +228,18 @@ impl RouterHandle {
             return std::future::pending().await;
         };
         broken
+    }
+
+    /// Waits until other numbers of credentials than `known` find no room, by kind; for ever if the router is gone.
+    pub(crate) async fn withheld_credentials(&self, known: Withheld) -> Withheld {
+        let mut applied = self.applied.clone();
+        let changed = applied
+            .wait_for(|applied| applied.withheld_credentials != known)
+            .await;
+        let Ok(withheld) = changed.map(|applied| applied.withheld_credentials) else {
+            return std::future::pending().await;
+        };
+        withheld
     }
 
     /// Extends the backlog by everything between `from` and its start, in order, as far as there is room. Returns the

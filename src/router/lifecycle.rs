@@ -25,7 +25,7 @@ impl Router {
         let before = self.position;
         let lost = self.rights_lost_by(&reload.credentials);
         // Who ends by it has not missed anything, and comes back to before the gap.
-        self.replace_credentials(reload.credentials);
+        self.replace_credentials(*reload.credentials);
         self.position = self.position.max(reload.position);
         self.loaded_at = self.position;
         let when = When::Before(DateTime::now());

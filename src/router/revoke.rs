@@ -5,11 +5,14 @@ use bson::DateTime;
 use super::{
     Router,
     lifecycle::When,
-    registry::{ChannelEntry, ChannelKey},
+    registry::{ChannelEntry, ChannelKey, SessionKey},
     table::Slot,
 };
 use crate::{
-    access::{Credentials, CredentialsChange, KeysChange, Refusal, Touched},
+    access::{
+        Caller, CredentialKind, Credentials, CredentialsChange, KeysChange, Refusal, Revocation,
+        Touched,
+    },
     position::Position,
     protocol::Ending,
 };
@@ -51,7 +54,7 @@ impl Router {
     async fn follow(&mut self, touched: &Touched, committed: DateTime) {
         match touched {
             Touched::Policy(change) => self.narrow_anew(change).await,
-            Touched::Nobody | Touched::Key(_) | Touched::Everybody => {
+            Touched::Nobody | Touched::Key(_) | Touched::Named(_) | Touched::Everybody => {
                 self.judge_sessions(touched, committed);
             }
         }
@@ -67,6 +70,10 @@ impl Router {
         self.metrics.access.policies("broken", broken);
         let revocations = i64::try_from(revocations).unwrap_or(i64::MAX);
         self.metrics.access.revocations.set(revocations);
+        let withheld = self.credentials.withheld();
+        for (kind, count) in CredentialKind::ALL.into_iter().zip(withheld) {
+            self.metrics.access.withheld(kind.collection(), count);
+        }
     }
 
     /// Replaces all credentials by those of a load.
@@ -81,7 +88,11 @@ impl Router {
                 "there are policies, and auth = none applies none of them: everybody receives everything"
             );
         }
-        self.judge_sessions(&Touched::Everybody, DateTime::now());
+        // What changed meanwhile has not passed by: a revocation for which there is no room may name anybody.
+        let now = DateTime::now();
+        self.judge_sessions_by(&Touched::Everybody, now, |all, caller| {
+            all.judge(caller, now)
+        });
     }
 
     /// Applies a change of the keys of an issuer: what hangs on one that left ends soon.
@@ -131,9 +142,19 @@ impl Router {
     }
 
     fn judge_sessions(&mut self, touched: &Touched, now: DateTime) {
+        self.judge_sessions_by(touched, now, |all, caller| all.judge_session(caller, now));
+    }
+
+    fn judge_sessions_by(
+        &mut self,
+        touched: &Touched,
+        now: DateTime,
+        judge: impl Fn(&Credentials, &Caller) -> Result<Option<DateTime>, Refusal>,
+    ) {
         let sessions = match touched {
             Touched::Nobody | Touched::Policy(_) => return,
             Touched::Key(id) => self.registry.sessions_of_key(id),
+            Touched::Named(revocation) => self.sessions_named_by(revocation, now),
             Touched::Everybody => self.registry.sessions_with_credentials(),
         };
         let mut ended = 0;
@@ -142,13 +163,15 @@ impl Router {
                 continue;
             };
             let caller = &session.new.caller;
-            let ending = match self.credentials.read(|all| all.judge(caller, now)) {
+            let ending = match self.credentials.read(|all| judge(all, caller)) {
                 Ok(end) => {
                     self.registry.credential_ends(key, end);
                     continue;
                 }
                 Err(Refusal::Expired) => Ending::CredentialExpired,
-                Err(Refusal::Unknown | Refusal::Revoked | Refusal::Changed) => Ending::Forbidden,
+                Err(
+                    Refusal::Unknown | Refusal::Revoked | Refusal::Changed | Refusal::Undecided,
+                ) => Ending::Forbidden,
             };
             ended += u64::from(self.registry.end_session(key, ending, self.position));
         }
@@ -158,5 +181,18 @@ impl Router {
                 "sessions ended: their credentials do not stand any more"
             );
         }
+    }
+
+    /// Returns the sessions whose credentials a revocation names. All are looked at, and few judged: there may be very many,
+    /// and everything else waits meanwhile.
+    fn sessions_named_by(&self, revocation: &Revocation, now: DateTime) -> Vec<SessionKey> {
+        let sessions = self.registry.sessions_with_credentials();
+        self.credentials.read(|all| {
+            let is_named = |key: &SessionKey| {
+                let session = self.registry.session(*key);
+                session.is_some_and(|session| all.names(revocation, &session.new.caller, now))
+            };
+            sessions.into_iter().filter(is_named).collect()
+        })
     }
 }

@@ -6,13 +6,14 @@
 mod access;
 mod oplog;
 mod rights;
+mod writers;
 
 use std::time::{Duration, Instant};
 
 use bson::{DateTime, Document, doc};
 use mongodb::{Client, Database, options::ClientOptions};
 
-pub use self::{access::AccessSurvey, oplog::Oplog, rights::Rights};
+pub use self::{access::AccessSurvey, oplog::Oplog, rights::Rights, writers::Writers};
 use super::{
     StoreError,
     client::{connect, error},
@@ -29,6 +30,8 @@ pub struct Checkup {
     pub server: Server,
     /// The rights of the user.
     pub rights: Rights,
+    /// The other users who can write what makes its writer an operator.
+    pub writers: Writers,
     /// The oplog.
     pub oplog: Oplog,
     /// The difference between the two clocks.
@@ -83,6 +86,7 @@ async fn look(config: &Config) -> Result<Checkup, StoreError> {
     Ok(Checkup {
         server: server(&database, &hello, set_name).await?,
         rights: rights::read(&database).await?,
+        writers: writers::read(&database).await?,
         oplog: oplog::read(&client).await?,
         clock,
         stream: open_stream(&database).await?,

@@ -29,6 +29,8 @@ pub(crate) enum Part {
     Filters,
     /// Policies: `up`, `broken` (some cannot be used, and whoever is under one receives nothing).
     Policies,
+    /// Stored credentials: `up`, `full` (there is no room for some).
+    Credentials,
     /// Acknowledged positions: `up`, `behind` (they cannot be written now).
     Positions,
     /// The receipts of deletes: `up`, `behind` (they cannot be written now).
@@ -38,13 +40,14 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Service,
         Self::Database,
         Self::Feed,
         Self::Router,
         Self::Filters,
         Self::Policies,
+        Self::Credentials,
         Self::Positions,
         Self::Receipts,
         Self::Replay,
@@ -59,6 +62,7 @@ impl Part {
             Self::Router => "router",
             Self::Filters => "filters",
             Self::Policies => "policies",
+            Self::Credentials => "credentials",
             Self::Positions => "positions",
             Self::Receipts => "receipts",
             Self::Replay => "replay",

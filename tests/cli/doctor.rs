@@ -144,6 +144,29 @@ async fn rights_that_are_missing_are_named_one_by_one_with_what_to_grant() {
     );
     assert_eq!(found["oplog minimum"]["verdict"], "warning");
 
+    // Who else is as good as an operator is told to those who may see the users. Their administrator can always be one.
+    let on = |collection: &str, actions: &[&str]| {
+        let resource = doc! {"db": &database, "collection": collection};
+        doc! {"resource": resource, "actions": actions}
+    };
+    let privileges = [
+        on("events", &["insert"]),
+        on("subscriptions", &["find", "insert", "update", "remove"]),
+    ];
+    let role = doc! {"createRole": "application", "roles": [], "privileges": &privileges[..]};
+    guarded.admin().run_command(role).await.unwrap();
+    let shop = doc! {"createUser": "shop", "pwd": "p", "roles": ["application"]};
+    guarded.admin().run_command(shop).await.unwrap();
+    let (_, found) = findings(&guarded.uri("root", "p"), &database);
+    assert_eq!(found["writers"]["verdict"], "warning", "{found:#?}");
+    let told = found["writers"]["found"].as_str().unwrap();
+    let expected =
+        "as good as operators: owner@admin (keys policies revocations tickets audit), writer@admin";
+    assert!(told.starts_with(expected), "{told}");
+    assert!(!told.contains("reader") && !told.contains("shop"), "{told}");
+    let (_, found) = findings(&guarded.uri("owner", "p"), &database);
+    assert_eq!(found["writers"]["verdict"], "unknown", "{found:#?}");
+
     let (code, found) = findings(&guarded.anonymous_uri(), &database);
     assert_eq!(
         (code, &found["rights"]["verdict"]),
@@ -264,4 +287,33 @@ async fn policies_and_keys_that_deserve_a_look_are_named() {
         told.contains("cannot be used: odd (read.a.$all needs an array"),
         "{told}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_open_is_told() {
+    let uri = shared_mongod().await.uri();
+    let database = database_name();
+    for (arguments, verdict, words) in [
+        (&[][..], "good", "for this machine alone"),
+        (
+            &["--listen", "0.0.0.0:0", "--insecure"],
+            "warning",
+            "may do everything",
+        ),
+        (
+            &["--listen", "0.0.0.0:0", "--insecure", "--auth", "required"],
+            "warning",
+            "in the clear",
+        ),
+    ] {
+        let outcome = doctor(&uri, &database, &[arguments, &["--json"]].concat());
+        let findings = outcome.stdout.lines();
+        let mut findings = findings.map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let address = findings.find(|found| found["check"] == "address").unwrap();
+        assert_eq!(address["verdict"], verdict, "{address}");
+        assert!(
+            address["found"].as_str().unwrap().contains(words),
+            "{address}"
+        );
+    }
 }

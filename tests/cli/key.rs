@@ -2,15 +2,16 @@
 
 use std::fs;
 
-use bson::{Document, doc};
+use bson::{Bson, Document, doc};
 use data_encoding::HEXLOWER;
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use tidegate::config::Auth;
 
 use super::{
-    process::{Outcome, finish, tidegate},
-    support::{Service, database_name, shared_mongod},
+    process::{Outcome, finish, run, tidegate},
+    support::{Service, admin_key, database_name, shared_mongod},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,4 +147,106 @@ async fn a_key_for_a_certificate_is_made_from_its_file_and_has_no_text() {
         told,
         (&shown["certificate"], &null, &Value::from("sound"), &null)
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_made_through_a_service_by_whoever_may() {
+    let service = Service::start_with(|config| config.auth = Auth::Required).await;
+    let admin = admin_key(&service.config);
+    let server = format!("http://{}", service.address);
+    let key = |token: &str, arguments: &[&str]| -> Outcome {
+        let mut command = tidegate(&[&["key"], arguments, &["--server", &server]].concat());
+        // The database is not asked.
+        command
+            .env("TIDEGATE_TOKEN", token)
+            .env("TIDEGATE_MONGODB_URI", "mongodb://127.0.0.1:1");
+        finish(&mut command, "")
+    };
+    let create = ["create", "--scope", "keys:write", "--tenant", "acme"];
+    let more = [
+        "--scope",
+        "events:read",
+        "--name",
+        "partner",
+        "--claim",
+        "region=eu",
+        "--network",
+        "127.0.0.0/8",
+        "--subscription",
+        "acme:one",
+        "--limit",
+        "connections=5",
+        "--expires-in",
+        "1h",
+        "--json",
+    ];
+    let made = key(&admin, &[&create[..], &more].concat());
+    assert_eq!(made.code, Some(0), "{made:?}");
+    let made: Value = serde_json::from_str(&made.stdout).unwrap();
+    assert_eq!(made["certificate"], Value::Null, "{made}");
+    let (id, partner) = (made["id"].as_str().unwrap(), made["key"].as_str().unwrap());
+    let keys = service.database.collection::<Document>("keys");
+    let stored = keys.find_one(doc! {"_id": id}).await.unwrap().unwrap();
+    for (field, expected) in [
+        ("scopes", Bson::from(vec!["events:read", "keys:write"])),
+        ("tenant", "acme".into()),
+        ("name", "partner".into()),
+        ("claims", doc! {"region": "eu"}.into()),
+        ("networks", vec!["127.0.0.0/8"].into()),
+        ("subscriptions", vec!["acme:one"].into()),
+        ("limits", doc! {"connections": 5_i64}.into()),
+    ] {
+        assert_eq!(stored.get(field), Some(&expected), "{stored}");
+    }
+    assert!(stored.get_datetime("expiresAt").is_ok(), "{stored}");
+
+    // The service decides what the caller may, and whose keys it sees.
+    let refused = key(partner, &["create", "--scope", "metrics"]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("metrics"), "{refused:?}");
+    let listed = key(partner, &["list", "--json"]);
+    let ids: Vec<Value> = listed
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].clone())
+        .collect();
+    assert_eq!(ids, [id], "{listed:?}");
+    let listed = key(&admin, &["list"]);
+    assert_eq!(listed.stdout.lines().count(), 2, "{listed:?}");
+    assert!(listed.stdout.contains("(operator)"), "{listed:?}");
+    let of_acme = key(&admin, &["list", "--tenant", "acme"]);
+    assert!(of_acme.stdout.starts_with(id), "{of_acme:?}");
+    assert!(of_acme.stdout.contains("  acme  "), "{of_acme:?}");
+
+    assert_eq!(key(&admin, &["delete", id]).code, Some(0));
+    let gone = key(&admin, &["delete", id]);
+    assert_eq!(gone.code, Some(1), "{gone:?}");
+    assert!(gone.stderr.contains(id), "{gone:?}");
+    let revoked = key(partner, &["list"]);
+    assert_eq!(
+        (revoked.code, &*revoked.stdout),
+        (Some(1), ""),
+        "{revoked:?}"
+    );
+    service.stop().await;
+}
+
+#[test]
+fn a_key_is_made_in_one_place() {
+    let create = ["key", "create", "--scope", "metrics"];
+    for more in [
+        &["--server", "http://127.0.0.1:1", "--database", "d"][..],
+        &["--token-file", "key.txt"],
+        &["--server", "nowhere"],
+    ] {
+        let refused = run(&[&create[..], more].concat());
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+    }
+    // No variable names the place.
+    let mut command = tidegate(&create);
+    command
+        .env("TIDEGATE_SERVER", "http://127.0.0.1:1")
+        .env("TIDEGATE_MONGODB_URI", "nonsense");
+    let refused = finish(&mut command, "");
+    assert_eq!(refused.code, Some(64), "{refused:?}");
 }

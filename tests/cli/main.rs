@@ -22,3 +22,4 @@ mod support;
 mod ticket;
 mod token;
 mod usage;
+mod whoami;

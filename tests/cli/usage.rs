@@ -7,7 +7,7 @@ use super::process::{finish, run, tidegate};
 /// A reserved port on which nothing listens.
 const NOBODY: &str = "http://127.0.0.1:1";
 
-const COMMANDS: [&[&str]; 24] = [
+const COMMANDS: [&[&str]; 25] = [
     &[],
     &["dev"],
     &["serve"],
@@ -31,6 +31,7 @@ const COMMANDS: [&[&str]; 24] = [
     &["token"],
     &["token", "check"],
     &["token", "revoke"],
+    &["whoami"],
     &["bench"],
 ];
 

@@ -14,6 +14,7 @@ mod support;
 
 mod suite;
 
+mod audited;
 mod checking;
 mod collections;
 mod commands;

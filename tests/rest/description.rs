@@ -378,6 +378,45 @@ async fn no_body_is_too_deep_for_a_call() {
 }
 
 #[tokio::test]
+async fn the_quotas_of_policies_and_keys_are_those_that_are_taken() {
+    let service = Service::start().await;
+    let description = service.get("/openapi.json").await;
+    let schemas = &description["components"]["schemas"];
+    let given = |schema: &str, field: &str| &schemas[schema]["properties"][field]["properties"];
+    let quotas = given("PolicyInput", "quotas");
+    assert_eq!(given("NewKey", "limits"), quotas);
+    assert_eq!(given("KeyChange", "limits"), quotas);
+    let put = async |name: &str, number: u64| {
+        let body = json!({"read": {}, "quotas": {name: number}});
+        let request = request(&service, Method::PUT, "/policies/p").json(&body);
+        send(request).await.status
+    };
+    let make = async |name: &str, number: u64| {
+        let body = json!({"scopes": ["metrics"], "limits": {name: number}});
+        let request = request(&service, Method::POST, "/keys").json(&body);
+        send(request).await.status
+    };
+    let quotas = quotas.as_object().unwrap();
+    assert_eq!(quotas.len(), 6);
+    for (name, described) in quotas {
+        let most = described["maximum"].as_u64().unwrap();
+        assert_eq!(described["minimum"], 0);
+        for number in [0, most] {
+            assert!([200, 201].contains(&put(name, number).await), "{name}");
+            assert_eq!(make(name, number).await, 201, "{name}");
+        }
+        assert_eq!(
+            (put(name, most + 1).await, make(name, most + 1).await),
+            (422, 422)
+        );
+    }
+    assert_eq!(
+        (put("events", 1).await, make("events", 1).await),
+        (422, 422)
+    );
+}
+
+#[tokio::test]
 async fn browsers_find_a_page_at_the_address_and_programs_the_links() {
     let service = Service::start().await;
     let url = format!("http://{}/", service.address);

@@ -18,6 +18,7 @@ mod policy_calls;
 mod quotas;
 mod refreshing;
 mod revoking;
+mod room;
 mod secrets;
 mod several;
 mod shares;

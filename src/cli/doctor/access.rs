@@ -1,7 +1,10 @@
-//! Policies and keys in words. Pure.
+//! The address, the writers of the database, policies and keys in words. Pure.
 
 use super::finding::{Finding, Verdict};
-use crate::store::{AccessSurvey, StoreError};
+use crate::{
+    config::{Auth, Config},
+    store::{AccessSurvey, StoreError, Writers},
+};
 
 /// The most names in one finding.
 const MOST_NAMES: usize = 5;
@@ -21,6 +24,69 @@ pub(super) fn of_access(survey: Result<AccessSurvey, StoreError>) -> Vec<Finding
             )]
         }
     }
+}
+
+/// Judges who can reach the address, and read what goes there.
+pub(super) fn of_address(config: &Config) -> Finding {
+    const NAME: &str = "address";
+    let listen = config.listen;
+    match (config.needs_insecure(), config.auth) {
+        (true, Auth::None) => Finding::with_advice(
+            NAME,
+            Verdict::Warning,
+            format!("whoever reaches {listen} may do everything (auth = \"none\", insecure)"),
+            "Ask for credentials: auth = \"required\". Otherwise something else has to guard the address.",
+        ),
+        (true, Auth::Required) => Finding::with_advice(
+            NAME,
+            Verdict::Warning,
+            format!("keys and tokens come to {listen} in the clear (insecure)"),
+            "Set tls.certificate and tls.key, or name the proxy that speaks TLS in proxy.trusted. Whoever reads a key on \
+             the way has it.",
+        ),
+        (false, _) if listen.ip().is_loopback() => {
+            Finding::good(NAME, format!("{listen} is for this machine alone"))
+        }
+        (false, _) if config.tls.is_on() => Finding::good(NAME, format!("{listen} speaks HTTPS")),
+        (false, _) => Finding::good(NAME, format!("{listen} is behind a proxy that is trusted")),
+    }
+}
+
+/// Judges who can write to the database what makes its writer an operator. Access control itself is another finding.
+pub(super) fn of_writers(writers: &Writers) -> Option<Finding> {
+    const NAME: &str = "writers";
+    let (users, more) = match writers {
+        Writers::Everybody => return None,
+        Writers::Unknown => {
+            return Some(Finding::with_advice(
+                NAME,
+                Verdict::Unknown,
+                "the other users of the server may not be seen",
+                "With viewUser on all databases (the role userAdminAnyDatabase has it) this says who else can write \
+                 keys and policies.",
+            ));
+        }
+        Writers::These { users, more } => (users, more),
+    };
+    let beyond = if *more {
+        "; not all users were looked at"
+    } else {
+        ""
+    };
+    if users.is_empty() {
+        let found = format!("no other user can write keys, policies or revocations{beyond}");
+        return Some(Finding::good(NAME, found));
+    }
+    let named = users
+        .iter()
+        .map(|(user, collections)| format!("{user} ({})", collections.join(" ")));
+    Some(Finding::with_advice(
+        NAME,
+        Verdict::Warning,
+        format!("as good as operators: {}{beyond}", listed(named)),
+        "Whoever can write keys, policies, revocations, tickets or the audit is an operator. Applications need insert on \
+         events, and find, insert, update and remove on subscriptions. Other services of this kind need more.",
+    ))
 }
 
 fn policies(survey: &AccessSurvey) -> Finding {

@@ -79,7 +79,7 @@ fn of_keys(limits: &Limits) -> Vec<Call> {
                 .body(&[(JSON, schema("NewKey"))])
                 .example(&[json!({"name": "partner", "scopes": ["events:read"]})])
                 .answers(StatusCode::CREATED, "Made. `key` is shown this once.", schema("MadeKey"), &["Location", "Tidegate-Applied"])
-                .refuses(&[Kind::RefusedByDatabase, Kind::Conflict]),
+                .refuses(&[Kind::RefusedByDatabase, Kind::Conflict, Kind::QuotaExceeded]),
         ),
         call(
             GET,
@@ -109,7 +109,7 @@ fn of_keys(limits: &Limits) -> Vec<Call> {
                 .body(&[("application/merge-patch+json", schema("KeyChange")), (JSON, schema("KeyChange"))])
                 .example(&[json!({"name": "partner"}), json!({"networks": null})])
                 .answers(OK, "Changed.", schema("Key"), &["Tidegate-Applied"])
-                .refuses(&[Kind::RefusedByDatabase]),
+                .refuses(&[Kind::RefusedByDatabase, Kind::QuotaExceeded]),
         ),
         call(
             Method::DELETE,

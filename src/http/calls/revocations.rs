@@ -32,7 +32,7 @@ pub(super) fn all(limits: &Limits) -> Vec<Call> {
                 .body(&[(JSON, schema("NewRevocation"))])
                 .example(&[json!({"sub": "42", "reason": "has left"}), json!({"tenant": "acme"})])
                 .answers(StatusCode::CREATED, "Made.", schema("Revocation"), &["Tidegate-Applied"])
-                .refuses(&[Kind::RefusedByDatabase]),
+                .refuses(&[Kind::RefusedByDatabase, Kind::QuotaExceeded]),
         ),
         call(
             GET,

@@ -25,7 +25,10 @@ use super::{
     unauthenticated::not_valid,
 };
 use crate::{
-    access::{BoundPolicy, Caller, ClientCertificate, Credential, KeyLimits, KeyText, Proven},
+    access::{
+        BoundPolicy, Caller, ClientCertificate, Credential, CredentialKind, KeyLimits, KeyText,
+        Proven,
+    },
     config::Origin,
     router::AttachError,
 };
@@ -281,6 +284,11 @@ async fn authenticate_key(state: &AppState, text: &str) -> Result<Caller, (&'sta
             let undecided = problem.status().is_server_error();
             (if undecided { "undecided" } else { "unknown" }, problem)
         })?;
+        let withheld = credentials.read(|all| all.room(CredentialKind::Key).withheld());
+        if withheld > 0 && !credentials.has_key(&id) {
+            let detail = "this node has no room for all keys (limits.credentials_bytes), and does not hold this one";
+            return Err(("undecided", Problem::new(Kind::Overloaded, detail)));
+        }
     }
     let proved = credentials.authenticate(&key);
     proved.map_err(|refusal| (refusal.outcome(), refused(refusal)))

@@ -17,12 +17,18 @@ const PERMIT_TIMEOUT: Duration = Duration::from_secs(5);
 const IN_PLACE_BYTES: usize = 64 << 10;
 
 /// A bound on how much work of one kind is under way at once. Tenants take turns at it, and none has all of it. Clones share
-/// it.
+/// it. Nobody gets a permit without a word on whose request it is.
 #[derive(Clone, Debug)]
 pub(crate) struct ConcurrencyLimit {
     permits: Turns,
     /// The kind of work, as it is named in refusals.
     of: &'static str,
+}
+
+/// A limit as it is for the requests of one tenant.
+#[derive(Clone, Debug)]
+pub(crate) struct LimitOfTenant {
+    limit: ConcurrencyLimit,
     /// The tenant in whose queue a request waits; `None`: in that of all who have none.
     tenant: Option<Box<str>>,
 }
@@ -30,34 +36,35 @@ pub(crate) struct ConcurrencyLimit {
 impl ConcurrencyLimit {
     /// Returns a limit of `most` at once.
     pub(crate) fn new(most: usize, of: &'static str) -> Self {
-        Self {
-            permits: Turns::never_all_of_one(most),
-            of,
-            tenant: None,
-        }
+        let permits = Turns::never_all_of_one(most);
+        Self { permits, of }
     }
 
-    /// Returns the same limit for requests of this tenant, which wait in a queue of their own.
-    pub(crate) fn for_tenant(&self, tenant: Option<&str>) -> Self {
-        Self {
-            permits: self.permits.clone(),
-            of: self.of,
+    /// Returns the limit for requests of this tenant, which wait in a queue of their own.
+    pub(crate) fn for_tenant(&self, tenant: Option<&str>) -> LimitOfTenant {
+        LimitOfTenant {
+            limit: self.clone(),
             tenant: tenant.map(Into::into),
         }
     }
 
+    /// Returns the limit for requests that operators alone may make.
+    pub(crate) fn for_operators(&self) -> LimitOfTenant {
+        self.for_tenant(None)
+    }
+}
+
+impl LimitOfTenant {
     /// Waits for a permit. Refuses the request if none is free in time, or too many of its tenant wait.
     pub(crate) async fn acquire(&self) -> Result<Turn, Problem> {
-        let taking = self.permits.take_unless_crowded(self.tenant.as_deref());
+        let ConcurrencyLimit { permits, of } = &self.limit;
+        let taking = permits.take_unless_crowded(self.tenant.as_deref());
         let what = match timeout(PERMIT_TIMEOUT, taking).await {
             Ok(Ok(turn)) => return Ok(turn),
             Ok(Err(Crowded)) => "of the tenant's waiting",
             Err(_) => "under way",
         };
-        let detail = format!(
-            "this node has as many {} {what} as it allows; try again",
-            self.of
-        );
+        let detail = format!("this node has as many {of} {what} as it allows; try again");
         Err(Problem::new(Kind::Overloaded, detail))
     }
 
@@ -115,7 +122,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn work_waits_for_a_permit_and_not_for_ever() {
-        let limit = ConcurrencyLimit::new(1, "tests");
+        let limit = ConcurrencyLimit::new(1, "tests").for_operators();
         let permit = limit.acquire().await.unwrap();
         let refused = limit.offload(|| 1).await.unwrap_err();
         assert_eq!(refused.kind(), Kind::Overloaded);
@@ -127,17 +134,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_the_callers_and_the_permit_is_given_back() {
-        let limit = ConcurrencyLimit::new(1, "tests");
+        let limit = ConcurrencyLimit::new(1, "tests").for_operators();
         for _ in 0..3 {
             let limit = limit.clone();
             let work = tokio::spawn(async move { limit.offload(|| panic!("on purpose")).await });
             assert!(work.await.unwrap_err().is_panic());
         }
     }
+
     #[tokio::test]
     async fn a_tenant_does_not_wait_behind_all_of_another() {
         let limit = ConcurrencyLimit::new(1, "tests");
-        let held = limit.acquire().await.unwrap();
+        let held = limit.for_operators().acquire().await.unwrap();
         let (busy, other) = (
             limit.for_tenant(Some("busy")),
             limit.for_tenant(Some("other")),

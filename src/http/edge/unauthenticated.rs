@@ -10,6 +10,7 @@ pub(crate) fn refused(refusal: Refusal) -> Problem {
     match refusal {
         Refusal::Unknown => not_valid(),
         Refusal::Expired | Refusal::Revoked | Refusal::Changed => invalid_token(refusal),
+        Refusal::Undecided => Problem::new(Kind::NotReady, refusal.to_string()),
     }
 }
 

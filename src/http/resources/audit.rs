@@ -52,7 +52,7 @@ pub(crate) async fn list(
         after: after(&query)?,
         limit: limit + 1,
     };
-    let permit = state.bounds.paging.acquire().await?;
+    let permit = state.bounds.paging.for_operators().acquire().await?;
     let entries = state.store.list_audit(&asked).await?;
     drop(permit);
     let page = &entries[..entries.len().min(limit)];

@@ -12,13 +12,16 @@ use bson::{DateTime, Document, RawDocument};
 use serde_json::{Map, Value};
 
 use crate::{
-    access::{Caller, Excess, KeyText, Scope, StoredKey, shown_fingerprint, shown_prefix},
+    access::{
+        Caller, CredentialKind, Excess, KeyText, Scope, StoredKey, shown_fingerprint, shown_prefix,
+    },
     http::edge::{
         AppState,
         acting::Acting,
         answer,
         body::{self, BodyReader, BufferedRequest},
         caller::By,
+        credential_room::check_room,
         page_cursor,
         path_id::Id,
         paths::BASE,
@@ -61,10 +64,13 @@ pub(crate) async fn create(
     let text = KeyText::mint();
     let by = caller.owner.as_deref().unwrap_or("none");
     let document = key.to_document(&text, by, now);
+    let raw = document_of(&document)?;
+    let (tenant, length) = (caller.tenant.as_deref(), raw.as_bytes().len());
+    check_room(&state, CredentialKind::Key, tenant, length)?;
     let time = state.store.insert_key(&document, &actor).await;
     let time = time.map_err(not_stored)?;
     tracing::info!(key = text.id(), by, "a key was made");
-    let mut shown = show(&document_of(&document)?, None);
+    let mut shown = show(&raw, None);
     let secret = key.certificate.is_none().then(|| text.reveal());
     shown.insert("key".to_owned(), secret.into());
     let mut response = answer::json(StatusCode::CREATED, Value::from(shown).to_string());
@@ -148,6 +154,8 @@ pub(crate) async fn patch(
     let now = DateTime::now();
     let (named, asked) = input::changes(&body.bytes, now)?;
     let allowed = asked.within(&caller).map_err(too_much)?;
+    // It may grow by all that is asked for.
+    check_room(&state, CredentialKind::Key, tenant, body.bytes.len())?;
     let whole = allowed.to_document(&KeyText::mint(), "", now);
     let (mut set, mut unset) = (Document::new(), Document::new());
     for name in &named {

@@ -36,18 +36,17 @@ pub(crate) async fn list(State(state): State<AppState>, uri: Uri) -> Result<Resp
         Some(_) => return Err(page_cursor::bad_cursor("cursor")),
     };
     let limit = query.limit(limits.page_items_default, limits.page_items)?;
-    let permit = state.bounds.paging.acquire().await?;
+    let permit = state.bounds.paging.for_operators().acquire().await?;
     let listing = state
         .store
         .list_policies(after.as_deref(), limit + 1, limits.page_bytes);
     let mut listed = listing.await?;
     let more = listed.documents.len() > limit || !listed.exhausted;
     listed.documents.truncate(limit);
-    let text = state
-        .bounds
-        .filtering
-        .offload(move || shown::page(&listed.documents, more));
-    let text = text.await??;
+    let filtering = state.bounds.filtering.for_operators();
+    let text = filtering
+        .offload(move || shown::page(&listed.documents, more))
+        .await??;
     drop(permit);
     Ok(answer::json(StatusCode::OK, text))
 }
@@ -69,7 +68,8 @@ pub(crate) async fn get(
         return answer::not_modified(&etag);
     }
     let show = move || shown::policy(&document);
-    let text = state.bounds.filtering.offload(show).await??;
+    let filtering = state.bounds.filtering.for_operators();
+    let text = filtering.offload(show).await??;
     let mut response = answer::json(StatusCode::OK, text);
     answer::add_header(&mut response, header::ETAG, &etag)?;
     Ok(response)
@@ -91,7 +91,8 @@ pub(crate) async fn dry_run(
     let document = read.document.ok_or_else(|| no_policy(&name))?;
     let limits = state.filter_limits();
     let try_it = move || input::trial(&body.bytes, &limits)?.on(&document);
-    let text = state.bounds.filtering.offload(try_it).await??;
+    let filtering = state.bounds.filtering.for_operators();
+    let text = filtering.offload(try_it).await??;
     let answer = answer::json(StatusCode::OK, text);
     Ok(answer::take_share(&state.bounds.answers, caller.tenant.as_deref(), answer).await)
 }

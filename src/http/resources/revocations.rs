@@ -12,13 +12,14 @@ use bson::{DateTime, RawDocument, RawDocumentBuf};
 use serde_json::{Map, Value};
 
 use crate::{
-    access::{Caller, Excess, Revocation, Scopes},
+    access::{Caller, CredentialKind, Excess, Revocation, Scopes},
     http::edge::{
         AppState,
         acting::Acting,
         answer,
         body::{self, BodyReader, BufferedRequest},
         caller::By,
+        credential_room::check_room,
         page_cursor,
         path_id::Id,
         problem::{Kind, Problem},
@@ -60,8 +61,10 @@ pub(crate) async fn create(
     let revocation = revocation.within(&caller).map_err(too_much)?;
     let by = caller.owner.as_deref().unwrap_or("none");
     let document = revocation.to_document(by, now);
-    let time = state.store.insert_revocation(&document, &actor).await?;
     let raw = RawDocumentBuf::try_from(&document)?;
+    let (tenant, length) = (caller.tenant.as_deref(), raw.as_bytes().len());
+    check_room(&state, CredentialKind::Revocation, tenant, length)?;
+    let time = state.store.insert_revocation(&document, &actor).await?;
     tracing::info!(revocation = id_of(&raw), by, "a revocation was made");
     let response = answer::json(StatusCode::CREATED, Value::from(show(&raw)).to_string());
     Ok(wait_applied(&state, time, response).await)

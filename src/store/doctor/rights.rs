@@ -60,7 +60,7 @@ pub(super) async fn read(database: &Database) -> Result<Rights, StoreError> {
     })
 }
 
-fn documents<'a>(parent: &'a Document, field: &str) -> Vec<&'a Document> {
+pub(super) fn documents<'a>(parent: &'a Document, field: &str) -> Vec<&'a Document> {
     let all = parent.get_array(field).map_or(&[][..], Vec::as_slice);
     all.iter().filter_map(Bson::as_document).collect()
 }
@@ -90,7 +90,7 @@ fn missing(privileges: &[&Document], database: &str) -> Vec<(&'static str, Strin
 
 /// Whether a privilege allows an action on a collection, or with `""` on all collections of the database. An
 /// empty name in a resource stands for all names.
-fn allows(privilege: &Document, action: &str, database: &str, collection: &str) -> bool {
+pub(super) fn allows(privilege: &Document, action: &str, database: &str, collection: &str) -> bool {
     let Ok(resource) = privilege.get_document("resource") else {
         return false;
     };

@@ -17,6 +17,7 @@ use super::{
 pub(crate) struct AccessMetrics {
     proofs: Family<KindAndOutcome, Counter>,
     credentials: Family<Kind, Gauge<i64, AtomicI64>>,
+    withheld: Family<Kind, Gauge<i64, AtomicI64>>,
     policies: Family<Status, Gauge<i64, AtomicI64>>,
     /// Requests whose policy could not be applied to their callers.
     pub(crate) unsatisfied: Counter,
@@ -36,6 +37,7 @@ impl AccessMetrics {
         let metrics = Self {
             proofs: Family::default(),
             credentials: Family::default(),
+            withheld: Family::default(),
             policies: Family::default(),
             unsatisfied: Counter::default(),
             limited: Family::default(),
@@ -55,6 +57,11 @@ impl AccessMetrics {
             "credentials",
             "Stored credentials that are applied, by kind",
             metrics.credentials.clone(),
+        );
+        registry.register(
+            "credentials_withheld",
+            "Stored credentials for which this node has no room, by collection",
+            metrics.withheld.clone(),
         );
         registry.register(
             "policies",
@@ -115,6 +122,12 @@ impl AccessMetrics {
     pub(crate) fn judged(&self, kind: &'static str, outcome: &'static str) {
         let labels = KindAndOutcome { kind, outcome };
         self.proofs.get_or_create(&labels).inc();
+    }
+
+    /// Sets the number of documents of a collection for which there is no room.
+    pub(crate) fn withheld(&self, kind: &'static str, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.withheld.get_or_create(&Kind { kind }).set(count);
     }
 
     /// Sets the number of policies of a status.

@@ -148,6 +148,68 @@ async fn operators_bind_and_what_they_replace_stays_whose_it_is() {
     service.stop().await;
 }
 
+/// A key of an operator may name a policy, for support of one region for example. It must not get out of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_narrowed_operator_stays_within_its_policy() {
+    let (service, admin) = start().await;
+    store_policy(&service, "p", doc! {"read": {"region": "$claims.region"}}).await;
+    let scopes = ["subscriptions:write", "events:read"];
+    let narrow = json!({"scopes": scopes, "policy": "p", "claims": {"region": "eu"}});
+    let (_, narrowed) = make(&service, &admin, narrow.clone()).await;
+    let (_, alike) = make(&service, &admin, narrow).await;
+    let (_, free) = make(&service, &admin, json!({"scopes": scopes})).await;
+    let own = subscribe(&service, &narrowed).await;
+    let document = stored(&service, &own).await;
+    assert_eq!(document.get_str("policy").unwrap(), "p", "{document}");
+    let claims = doc! {"region": "eu"};
+    assert_eq!(document.get_document("claims").unwrap(), &claims);
+    let others = subscribe(&service, &admin).await;
+    for (field, value) in [
+        ("policy", Value::Null),
+        ("policy", json!("q")),
+        ("claims", json!({"region": "us"})),
+        ("tenant", json!("acme")),
+    ] {
+        for (method, path) in [
+            ("POST", "/subscriptions".to_owned()),
+            ("PUT", "/subscriptions/new".to_owned()),
+            ("PUT", format!("/subscriptions/{own}")),
+            ("PATCH", format!("/subscriptions/{own}")),
+            ("PATCH", format!("/subscriptions/{others}")),
+        ] {
+            let same = value.is_null() && path.ends_with(&others);
+            let body = Some(json!({"filter": {}, field: value}));
+            let (status, problem) = send(&service, &narrowed, method, &path, body).await;
+            let expected = if same { 200 } else { 422 };
+            assert_eq!(
+                status, expected,
+                "{method} {path} {field} {value}: {problem}"
+            );
+        }
+    }
+    // What another one receives that its policy hides, it does not get by attaching.
+    for (key, id, status) in [
+        (&narrowed, &own, 200),
+        (&alike, &own, 200),
+        (&narrowed, &others, 403),
+        (&free, &own, 200),
+        (&free, &others, 200),
+        (&admin, &own, 200),
+    ] {
+        let path = format!("/subscriptions/{id}/events");
+        let (answered, problem) = send(&service, key, "GET", &path, None).await;
+        assert_eq!(answered, status, "{id}: {problem}");
+    }
+    // Whoever may change policies needs no way around one.
+    let strong = json!({"scopes": ["admin"], "policy": "p", "claims": {"region": "eu"}});
+    let (_, strong) = make(&service, &admin, strong).await;
+    let body = Some(json!({"policy": null, "claims": null}));
+    let path = format!("/subscriptions/{own}");
+    let (status, changed) = send(&service, &strong, "PATCH", &path, body).await;
+    assert_eq!((status, changed.get("policy")), (200, None), "{changed}");
+    service.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stored_binding_of_a_wrong_type_is_a_fault_and_a_replacement_heals_it() {
     let (service, admin) = start().await;

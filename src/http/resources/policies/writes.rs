@@ -11,12 +11,14 @@ use tokio::time::Instant;
 
 use super::{input, no_policy, shown};
 use crate::{
+    access::CredentialKind,
     http::edge::{
         AppState,
         acting::Acting,
         answer,
         body::{self, BodyReader},
         conditional::Preconditions,
+        credential_room::check_room,
         path_id::Id,
         paths::{BASE, segment},
         problem::{Kind, Problem},
@@ -46,7 +48,10 @@ pub(crate) async fn put(
     let body = reader.read(&parts.headers, body).await?;
     let id = name.clone();
     let read = move || input::policy(&body.bytes, &id);
-    let document = state.bounds.filtering.offload(read).await??;
+    let filtering = state.bounds.filtering.for_operators();
+    let document = filtering.offload(read).await??;
+    let length = document.as_bytes().len();
+    check_room(&state, CredentialKind::Policy, None, length)?;
     let attempts = Attempts::new(&state, &name);
     loop {
         let current = attempts.read().await?;
@@ -89,7 +94,8 @@ async fn answer_written(
 ) -> Result<Response, Problem> {
     let etag = etag(&written.document);
     let show = move || shown::policy(&written.document);
-    let text = state.bounds.filtering.offload_anyway(show).await??;
+    let filtering = state.bounds.filtering.for_operators();
+    let text = filtering.offload_anyway(show).await??;
     let mut response = answer::json(status, text);
     answer::add_header(&mut response, header::ETAG, &etag)?;
     if status == StatusCode::CREATED {

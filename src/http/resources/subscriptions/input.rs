@@ -80,12 +80,13 @@ pub(super) struct Expected {
     pub(super) fixed: &'static [&'static str],
 }
 
-/// Returns the fields that a caller may not set: those that bind a subscription are the operators', and only those who
-/// may change all subscriptions give one to another owner, unless they may own only so many: it would count for the other.
+/// Returns the fields that a caller may not set: those that bind a subscription are the operators' whom no policy narrows
+/// (others would get out of it), and only those who may change all subscriptions give one to another owner, unless they
+/// may own only so many: it would count for the other.
 pub(super) fn fixed_for(caller: &Caller) -> &'static [&'static str] {
     let is_counted = caller.quotas.bound(Quota::Subscriptions).is_some();
     let gives_away = caller.may(Scope::SubscriptionsWrite) && !is_counted;
-    match (gives_away, caller.is_operator()) {
+    match (gives_away, !caller.is_narrowed()) {
         (true, true) => &[],
         (false, true) => &["owner"],
         (true, false) => &["tenant", "policy", "claims"],

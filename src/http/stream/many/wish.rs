@@ -234,7 +234,8 @@ async fn read_adhoc(
         let compiled = CompiledSubscription::compile(document, &filter::Limits::from(&limits));
         Ok::<_, Problem>((compiled.into_parts(), checked.warnings))
     };
-    let ((subscription, filter), warnings) = state.bounds.filtering.offload(read).await??;
+    let filtering = state.bounds.filtering.for_tenant(caller.tenant.as_deref());
+    let ((subscription, filter), warnings) = filtering.offload(read).await??;
     let wish = Wish {
         subscription: Box::default(),
         after: shared.after,

@@ -138,41 +138,38 @@ impl Store {
                 by,
             };
             let error = match self.transact(session, &audited).await? {
-                Outcome::Refused(error) if error.index < part.len() => error,
+                Outcome::Refused(error) => error,
                 Outcome::Unaudited(error) => return Ok(Err(error)),
-                _ => continue,
+                Outcome::Written(_) | Outcome::NotFound => continue,
             };
-            let (before, rest) = part.split_at(error.index);
-            let mut rest = rest.to_vec();
-            let known = match error.code {
-                DUPLICATE => self.stored_among(collection, documents, &rest).await?,
-                _ => Vec::new(),
+            let Some((before, [first, after @ ..])) = part.split_at_checked(error.index) else {
+                return Err(Error::custom("a refusal of none of the documents"));
             };
-            let first = rest.remove(0);
-            let taken = rest.extract_if(.., |at| known.contains(at));
-            let gone = std::iter::once(first).chain(taken).map(|at| {
+            let taken = match error.code {
+                DUPLICATE => self.taken_among(collection, documents, after).await?,
+                _ => HashSet::new(),
+            };
+            let (gone, rest): (Vec<usize>, Vec<usize>) =
+                after.iter().partition(|at| taken.contains(*at));
+            refused.extend([*first].into_iter().chain(gone).map(|at| {
                 let mut error = error.clone();
                 error.index = at;
                 error
-            });
-            refused.extend(gone.collect::<Vec<_>>());
-            parts.extend(
-                [rest, before.to_vec()]
-                    .into_iter()
-                    .filter(|part| !part.is_empty()),
-            );
+            }));
+            let left = [rest, before.to_vec()].into_iter();
+            parts.extend(left.filter(|part| !part.is_empty()));
         }
         Ok(Ok(refused))
     }
 
     /// Returns those of the documents at `among` whose `_id` is taken. When a request is sent again, all of them are: each
     /// need not be tried alone.
-    async fn stored_among(
+    async fn taken_among(
         &self,
         collection: &str,
         documents: &[&RawDocumentBuf],
         among: &[usize],
-    ) -> Result<Vec<usize>, Error> {
+    ) -> Result<HashSet<usize>, Error> {
         let key = |at: &usize| DocumentKey::of(documents[*at]);
         let ids: Vec<Bson> = among.iter().filter_map(|at| key(at).to_bson()).collect();
         let collection = self.database().collection::<RawDocumentBuf>(collection);
