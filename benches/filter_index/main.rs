@@ -1,8 +1,8 @@
 //! The speed and the size of the filter index, beside a loop over its filters.
 //!
-//! `cargo bench --bench filter_index` prints every table. Words after `--` pick some: `match`, `memory`, `change`, or a
-//! part of the name of a row of `match`. `policy` compares filters with and without a policy. It runs on one thread and measures that thread's processor time if the system
-//! tells it, so that a busy machine disturbs less. Inputs come from a seeded generator, `workload.rs`.
+//! `cargo bench --bench filter_index` prints every table. Words after `--` pick some: `match`, `memory`, `change`,
+//! `policy`, or a part of the name of a row of `match`. It runs on one thread and measures that thread's processor time
+//! if the system tells it, so that a busy machine disturbs less. Inputs come from a seeded generator, `workload.rs`.
 //! `export DIRECTORY` writes the inputs of one row for `benches/peers`.
 
 mod change;

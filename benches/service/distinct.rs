@@ -17,7 +17,7 @@ use crate::{
 const SUBSCRIPTIONS: u32 = 10_000;
 const WINDOWS: usize = 3;
 /// Events in a batch, and in flight.
-const BATCH: (u32, u32) = (1_000, 8_000);
+pub(crate) const BATCH: (u32, u32) = (1_000, 8_000);
 
 pub(crate) async fn run() -> Result<Vec<Row>> {
     let mut tidegate = Tidegate::distinct(SUBSCRIPTIONS).await?;

@@ -6,7 +6,7 @@ use reqwest::Method;
 use tidegate::client::Start;
 
 use crate::{
-    latency::publish,
+    latency::{publish, tick},
     peers::node::Node,
     rig::{
         numbers::{now_micros, percentile},
@@ -66,6 +66,6 @@ async fn measure(node: &Node, id: &str, plain: &str, acknowledge: bool) -> Resul
         }
         anyhow::Ok(samples)
     });
-    publish(node, RATE, EVENTS).await?;
+    publish(node, RATE, EVENTS, &tick()).await?;
     reading.await?
 }

@@ -176,7 +176,7 @@ fn millis(micros: i64) -> f64 {
     micros as f64 / 1e3
 }
 
-async fn one_paced(
+pub(crate) async fn one_paced(
     service: &mut impl Service,
     sockets: u32,
     rate: u32,
@@ -237,7 +237,7 @@ pub(crate) fn middle(windows: &[Window], figure: impl Fn(&Window) -> f64) -> f64
     median(windows.iter().map(figure).collect())
 }
 
-fn cpu_row(
+pub(crate) fn cpu_row(
     case: &str,
     name: &'static str,
     ours: &[Window],
@@ -256,7 +256,7 @@ fn cpu_row(
     )
 }
 
-fn row(
+pub(crate) fn row(
     case: &str,
     unit: &'static str,
     name: &'static str,

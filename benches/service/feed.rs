@@ -7,7 +7,10 @@ use anyhow::Result;
 use mongodb::bson::{Document, doc};
 
 use crate::{
-    peers::{node::Node, tidegate::stored},
+    peers::{
+        node::Node,
+        tidegate::{events_of, stored},
+    },
     rig::{
         load::Load,
         stream,
@@ -34,8 +37,7 @@ pub(crate) async fn compare(events: u64, windows: usize) -> Result<Vec<Row>> {
         .subscribe(serde_json::json!({"data.last": true}))
         .await?;
     let mut load = Load::default();
-    let path = format!("/api/v1/subscriptions/{id}/events");
-    load.open(&node.address, vec![path]).await?;
+    load.open(&node.address, vec![events_of(&id)]).await?;
     load.greeted(1).await?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     #[expect(clippy::cast_precision_loss, reason = "a count far below 2^52")]

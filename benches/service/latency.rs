@@ -87,7 +87,7 @@ pub(crate) async fn measure(rate: u32, count: usize, others: u32) -> Result<Late
         }
         anyhow::Ok(samples)
     });
-    publish(&node, rate, count).await?;
+    publish(&node, rate, count, &tick()).await?;
     let mut samples = served.await??;
     let mut bare = bare.await??;
     node.stop().await?;
@@ -97,16 +97,22 @@ pub(crate) async fn measure(rate: u32, count: usize, others: u32) -> Result<Late
     })
 }
 
-/// Inserts events one by one at a rate. Each carries the time just before its insert.
-pub(crate) async fn publish(node: &Node, rate: u32, count: usize) -> Result<()> {
+/// Returns an event to publish, without what [`publish`] sets.
+pub(crate) fn tick() -> Document {
+    doc! {"data": "x".repeat(200)}
+}
+
+/// Inserts events like this one by one at a rate. Each carries the time just before its insert.
+pub(crate) async fn publish(node: &Node, rate: u32, count: usize, event: &Document) -> Result<()> {
     let events = node.database.collection::<Document>("events");
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);
     let mut inserts = tokio::task::JoinSet::new();
     for _ in 0..count {
         ticks.tick().await;
-        let events = events.clone();
+        let (events, mut event) = (events.clone(), event.clone());
         inserts.spawn(async move {
-            let event = doc! {"type": "tick", "sent": now_micros(), "data": "x".repeat(200)};
+            event.insert("type", "tick");
+            event.insert("sent", now_micros());
             events
                 .insert_one(event)
                 .write_concern(WriteConcern::majority())

@@ -3,11 +3,12 @@
 //! Each case starts a private mongod, the release binary and, where they are installed, the peers (`nginx` with nchan,
 //! `nats-server`) as processes of their own on the first core. This process is the load and stays on the second; mongod
 //! may use both. CPU and memory are the kernel's figures. Every row is the median of several windows, ours and theirs
-//! in turn; the last four cases print lines of their own. Without arguments all cases run except `quick`, a check of a
-//! minute that fails if a ratio is far off.
+//! in turn; `teardown`, `replay`, `durable` and `return` print lines of their own. Without arguments all cases run except
+//! `quick`, a check of a minute that fails if a ratio is far off. `access` stands for all cases that begin with it.
 //!
 //! Each file here is a case. `rig` is the machinery, and `peers` are the services that are compared.
 
+mod access;
 mod churn;
 mod deletes;
 mod distinct;
@@ -27,11 +28,11 @@ mod several;
 mod start;
 mod teardown;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use self::rig::{kernel, pin, table::Row};
 
-const CASES: [&str; 18] = [
+const CASES: [&str; 23] = [
     "fanout",
     "saturated",
     "saturated-10k",
@@ -46,6 +47,11 @@ const CASES: [&str; 18] = [
     "deletes",
     "nodes",
     "start",
+    "access-fanout",
+    "access-latency",
+    "access-distinct",
+    "access-connect",
+    "access-keys",
     "teardown",
     "replay",
     "durable",
@@ -68,13 +74,35 @@ async fn run(case: &str) -> Result<Vec<Row>> {
         "deletes" => deletes::run().await,
         "nodes" => nodes::run().await,
         "start" => start::run().await,
+        "access-fanout" => access::fanout::run(&access::fanout::WHOLE, 1.03).await,
+        "access-latency" => access::latency::run(&access::latency::WHOLE, 1.03).await,
+        "access-distinct" => access::distinct::run(&access::distinct::WHOLE, 0.9).await,
+        "access-connect" => access::connect::run(&access::connect::WHOLE, None).await,
+        "access-keys" => access::keys::run(&access::keys::WHOLE, None).await,
         "teardown" => teardown::run().await.map(|()| Vec::new()),
         "replay" => replay::run().await.map(|()| Vec::new()),
         "durable" => durable::run().await.map(|()| Vec::new()),
         "return" => returning::run().await.map(|()| Vec::new()),
         "quick" => quick::run().await,
-        unknown => bail!("no case {unknown}; there are quick, {}", CASES.join(", ")),
+        unknown => bail!("no case {unknown}"),
     }
+}
+
+/// Returns the cases that a word names: itself, or those that begin with it.
+fn named(word: &str) -> Result<Vec<&'static str>> {
+    if word == "quick" {
+        return Ok(vec!["quick"]);
+    }
+    if let Some(case) = CASES.into_iter().find(|case| *case == word) {
+        return Ok(vec![case]);
+    }
+    let begins = |case: &&str| {
+        case.strip_prefix(word)
+            .is_some_and(|rest| rest.starts_with('-'))
+    };
+    let several: Vec<_> = CASES.into_iter().filter(begins).collect();
+    let several = Some(several).filter(|cases| !cases.is_empty());
+    several.with_context(|| format!("no case {word}; there are quick, {}", CASES.join(", ")))
 }
 
 fn main() -> Result<()> {
@@ -82,7 +110,10 @@ fn main() -> Result<()> {
         .skip(1)
         .filter(|argument| !argument.starts_with("--"))
         .collect();
-    let mut cases: Vec<&str> = chosen.iter().map(String::as_str).collect();
+    let mut cases = Vec::new();
+    for word in &chosen {
+        cases.extend(named(word)?);
+    }
     if cases.is_empty() {
         cases = CASES.to_vec();
     }

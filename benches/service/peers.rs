@@ -1,5 +1,7 @@
 //! The services that are compared, each in processes of its own: Tidegate and its peers.
 
+pub(crate) mod credentials;
+pub(crate) mod issuer;
 pub(crate) mod nats;
 pub(crate) mod nchan;
 pub(crate) mod node;

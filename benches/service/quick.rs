@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::{
-    fanout, feed, latency, publish,
+    access, fanout, feed, latency, publish,
     rig::table::{Goal, Row},
 };
 
@@ -47,6 +47,43 @@ pub(crate) async fn run() -> Result<Vec<Row>> {
     });
     rows.extend(wider(feed::compare(50_000, 1).await?, Goal::AtLeast(0.4)));
     rows.extend(wider(publish::compare(10, 1).await?, Goal::AtLeast(0.3)));
+    rows.extend(with_credentials().await?);
+    Ok(rows)
+}
+
+/// Compares a node that asks for credentials with one that does not.
+async fn with_credentials() -> Result<Vec<Row>> {
+    let fanout = access::fanout::Size {
+        sockets: 300,
+        rate: 20,
+        span: SPAN,
+        rounds: 1,
+    };
+    let latency = access::latency::Size {
+        others: 100,
+        events: 300,
+        rate: 300,
+        rounds: 1,
+    };
+    let distinct = access::distinct::Size {
+        subscriptions: 500,
+        tenants: 10,
+        span: SPAN,
+        rounds: 1,
+    };
+    let connect = access::connect::Size {
+        sockets: 200,
+        rounds: 1,
+    };
+    let keys = access::keys::Size {
+        keys: 10_000,
+        rounds: 1,
+    };
+    let mut rows = access::fanout::run(&fanout, 2.0).await?;
+    rows.extend(access::latency::run(&latency, 2.0).await?);
+    rows.extend(access::distinct::run(&distinct, 0.4).await?);
+    rows.extend(access::connect::run(&connect, Some(4.0)).await?);
+    rows.extend(access::keys::run(&keys, Some(3_000.0)).await?);
     Ok(rows)
 }
 

@@ -35,7 +35,7 @@ pub(crate) async fn run() -> Result<Vec<Row>> {
         let batches = read_batches(&subscriptions).await?;
         let cursor = read(&subscriptions).await?;
         let begun = Instant::now();
-        let node = Node::on_both_cores(&mongod.uri()).await?;
+        let node = Node::on_both_cores(&mongod.uri(), "tidegate", &[]).await?;
         let took = begun.elapsed().as_secs_f64();
         each = node.resident()? / u64::from(SUBSCRIPTIONS);
         node.stop().await?;

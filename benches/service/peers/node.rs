@@ -8,15 +8,19 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use mongodb::Database;
 use reqwest::{Method, Url};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use tidegate::{
     client::Client,
     mongod::{Mongod, Options},
 };
 
+use super::credentials::{self, client_with};
 use crate::rig::{kernel, pin};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_tidegate");
+pub(super) const BINARY: &str = env!("CARGO_BIN_EXE_tidegate");
+/// The database of a node that is given none.
+const DATABASE: &str = "tidegate";
 /// Subscriptions per request.
 const BATCH: usize = 1_000;
 
@@ -25,6 +29,8 @@ pub(crate) struct Node {
     pub(crate) address: String,
     pub(crate) database: Database,
     pub(crate) client: Client,
+    /// The administrator's key that the client presents, if the node asks for one.
+    token: Option<SecretString>,
     uri: String,
     process: Child,
     /// The server under the first node. It stops with that node.
@@ -62,24 +68,56 @@ impl Node {
 
     /// Starts a node on a server that somebody else stops.
     pub(crate) async fn serving(uri: &str, settings: &[(&str, &str)]) -> Result<Self> {
-        let node = Self::spawn(uri, settings).await?;
+        Self::of_database(uri, DATABASE, settings).await
+    }
+
+    /// Starts a node on a database of a server that somebody else stops.
+    pub(crate) async fn of_database(
+        uri: &str,
+        database: &str,
+        settings: &[(&str, &str)],
+    ) -> Result<Self> {
+        let node = Self::spawn(uri, database, settings).await?;
         node.until_ready().await?;
         Ok(node)
     }
 
+    /// Starts a node on a database that asks for credentials. Its client presents an administrator's key.
+    pub(crate) async fn guarded(
+        uri: &str,
+        database: &str,
+        settings: &[(&str, &str)],
+    ) -> Result<Self> {
+        let key = credentials::admin_key(uri, database)?;
+        let settings = [credentials::SETTINGS, settings].concat();
+        let node = Self::of_database(uri, database, &settings).await?;
+        Ok(node.presenting(key))
+    }
+
+    /// Presents this key from now on.
+    pub(crate) fn presenting(mut self, key: SecretString) -> Self {
+        self.client = client_with(&self.client, &key);
+        self.token = Some(key);
+        self
+    }
+
     /// Starts a node on both cores, to measure how soon it is ready while nothing else runs.
-    pub(crate) async fn on_both_cores(uri: &str) -> Result<Self> {
-        let node = Self::spawn(uri, &[]).await?;
+    pub(crate) async fn on_both_cores(
+        uri: &str,
+        database: &str,
+        settings: &[(&str, &str)],
+    ) -> Result<Self> {
+        let node = Self::spawn(uri, database, settings).await?;
         pin::both(node.process.id())?;
         node.until_ready().await?;
         Ok(node)
     }
 
-    async fn spawn(uri: &str, settings: &[(&str, &str)]) -> Result<Self> {
+    async fn spawn(uri: &str, database: &str, settings: &[(&str, &str)]) -> Result<Self> {
         let address = format!("127.0.0.1:{}", free_port()?);
         let process = pin::server(BINARY)
             .args(["serve", "--mongodb-uri", uri, "--listen", &address])
-            .args(["--log", "warn"])
+            .args(["--database", database, "--log", "warn"])
             .envs(settings.iter().copied())
             .stdout(Stdio::null())
             .spawn()
@@ -88,7 +126,8 @@ impl Node {
         Ok(Self {
             client: Client::new(Url::parse(&format!("http://{address}"))?)?,
             address,
-            database: mongodb.database("tidegate"),
+            database: mongodb.database(database),
+            token: None,
             uri: uri.to_owned(),
             process,
             mongod: None,
@@ -114,6 +153,11 @@ impl Node {
 
     /// Creates a subscription for each filter. Returns their ids in order.
     pub(crate) async fn subscribe_many(&self, filters: Vec<Value>) -> Result<Vec<String>> {
+        Self::subscribe_as(&self.client, filters).await
+    }
+
+    /// Does the same for whoever a client is.
+    pub(crate) async fn subscribe_as(client: &Client, filters: Vec<Value>) -> Result<Vec<String>> {
         let mut ids = Vec::with_capacity(filters.len());
         for part in filters.chunks(BATCH) {
             let items: Vec<Value> = part
@@ -121,8 +165,8 @@ impl Node {
                 .map(|filter| json!({ "filter": filter }))
                 .collect();
             let path = ["subscriptions", "batch"];
-            let request = self.client.request(Method::POST, &path).json(&items);
-            let made = self.client.call(request).await?.body;
+            let request = client.request(Method::POST, &path).json(&items);
+            let made = client.call(request).await?.body;
             for item in made["items"].as_array().context("items")? {
                 let id = item["subscription"]["id"].as_str().context("an id")?;
                 ids.push(id.to_owned());
@@ -137,10 +181,13 @@ impl Node {
         Ok(self.database.client().database("bare"))
     }
 
-    /// Reads a metric without labels.
+    /// Reads a metric, named with its labels.
     pub(crate) async fn metric(&self, name: &str) -> Result<f64> {
-        let url = format!("http://{}/metrics", self.address);
-        let text = reqwest::get(url).await?.text().await?;
+        let mut request = reqwest::Client::new().get(format!("http://{}/metrics", self.address));
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token.expose_secret());
+        }
+        let text = request.send().await?.text().await?;
         let value = text
             .lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));

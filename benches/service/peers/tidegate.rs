@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use mongodb::{
     bson::{Document, Timestamp, doc},
     options::WriteConcern,
 };
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use tidegate::client::Client;
 
-use super::node::Node;
+use super::{
+    credentials::{self, client_with},
+    node::Node,
+};
 use crate::rig::{load::Load, numbers::now_micros, service::Service};
 
 /// The size of an event's `data`, as JSON.
@@ -17,6 +23,10 @@ const DATA_BYTES: usize = 200;
 pub(crate) struct Tidegate {
     pub(crate) node: Node,
     pub(crate) audience: Audience,
+    /// The keys that sockets present, in turn. None where the node asks for none.
+    keys: Vec<SecretString>,
+    /// The number of tenants that events are of, in turn. 0: of none.
+    tenants: u32,
     published: u64,
 }
 
@@ -34,17 +44,15 @@ pub(crate) enum Audience {
 impl Tidegate {
     pub(crate) async fn start() -> Result<Self> {
         let node = Node::start().await?;
-        let id = node.subscribe(serde_json::json!({"type": "tick"})).await?;
+        let id = node.subscribe(json!({"type": "tick"})).await?;
         Ok(Self::of(node, Audience::All(id)))
     }
 
     /// Starts a node with this many subscriptions, whose filters are distinct.
     pub(crate) async fn distinct(count: u32) -> Result<Self> {
         let node = Node::start().await?;
-        let filter = |n| serde_json::json!({"type": "tick", "data.account": n});
-        let ids = node
-            .subscribe_many((0..count).map(filter).collect())
-            .await?;
+        let filters = (0..count).map(distinct_filter).collect();
+        let ids = node.subscribe_many(filters).await?;
         Ok(Self::of(node, Audience::One(ids)))
     }
 
@@ -52,19 +60,75 @@ impl Tidegate {
     pub(crate) async fn several(handles: u32, matched: u32) -> Result<Self> {
         let node = Node::start().await?;
         let groups = handles / matched;
-        let filter = |n| serde_json::json!({"type": "tick", "data.account": n % groups});
+        let filter = |n| json!({"type": "tick", "data.account": n % groups});
         let ids = node
             .subscribe_many((0..handles).map(filter).collect())
             .await?;
         Ok(Self::of(node, Audience::Several(ids, groups)))
     }
 
+    /// Takes a node that asks for nothing. Its events are of these tenants all the same, so that they are as long as those
+    /// of a node that [asks](Self::of_tenants).
+    pub(crate) async fn open(node: Node, population: &Population) -> Result<Self> {
+        let ids = node.subscribe_many(population.filters()).await?;
+        Ok(Self {
+            tenants: population.tenants,
+            ..Self::of(node, population.audience(ids))
+        })
+    }
+
+    /// Takes a node that asks for credentials. Each subscription is bound to its tenant by a policy, and each socket
+    /// presents a key of the tenant.
+    pub(crate) async fn of_tenants(node: Node, population: &Population) -> Result<Self> {
+        credentials::store_policy(&node.client).await?;
+        let holders = (0..population.keys).map(|key| tenant(key % population.tenants));
+        let keys = credentials::make_keys(&node.client, &holders.collect::<Vec<_>>()).await?;
+        let filters = population.filters();
+        let stride = population.tenants as usize;
+        let mut ids = vec![String::new(); filters.len()];
+        for first in 0..stride.min(filters.len()) {
+            let client = client_with(&node.client, &keys[first]);
+            let own = filters.iter().skip(first).step_by(stride).cloned();
+            let made = Node::subscribe_as(&client, own.collect()).await?;
+            for (place, id) in ids.iter_mut().skip(first).step_by(stride).zip(made) {
+                *place = id;
+            }
+        }
+        Ok(Self {
+            keys,
+            tenants: population.tenants,
+            ..Self::of(node, population.audience(ids))
+        })
+    }
+
     fn of(node: Node, audience: Audience) -> Self {
         Self {
             node,
             audience,
+            keys: Vec::new(),
+            tenants: 0,
             published: 0,
         }
+    }
+
+    /// Returns the keys that sockets present.
+    pub(crate) fn keys(&self) -> &[SecretString] {
+        &self.keys
+    }
+
+    /// Returns a subscription by its number, and a client of its tenant.
+    pub(crate) fn client_of(&self, number: u32) -> Result<(Client, &str)> {
+        let place = number as usize;
+        let id = match &self.audience {
+            Audience::All(id) => Some(id),
+            Audience::One(ids) | Audience::Several(ids, _) => ids.get(place),
+        };
+        let key = self.keys.get(place % self.keys.len().max(1));
+        let client = match key {
+            Some(key) => client_with(&self.node.client, key),
+            None => self.node.client.clone(),
+        };
+        Ok((client, id.context("a subscription")?))
     }
 
     fn event(&self, n: u64) -> Document {
@@ -78,8 +142,51 @@ impl Tidegate {
         let around = r#"{"account":,"sent":,"fill":""}"#.len();
         let numbers = account.to_string().len() + sent.to_string().len();
         let fill = "x".repeat(DATA_BYTES.saturating_sub(around + numbers));
-        stored(n, doc! {"account": account, "sent": sent, "fill": fill})
+        let mut event = stored(n, doc! {"account": account, "sent": sent, "fill": fill});
+        if let Some(of) = n.checked_rem(self.tenants.into()) {
+            event.insert("tenant", tenant(u32::try_from(of).unwrap_or(0)));
+        }
+        event
     }
+}
+
+/// The subscriptions of a node, and the tenants and keys that they have.
+pub(crate) struct Population {
+    /// `None`: one for all sockets.
+    pub(crate) distinct: Option<u32>,
+    pub(crate) tenants: u32,
+    /// The number of keys, at least one for each tenant.
+    pub(crate) keys: u32,
+}
+
+impl Population {
+    fn filters(&self) -> Vec<Value> {
+        match self.distinct {
+            None => vec![json!({"type": "tick"})],
+            Some(count) => (0..count).map(distinct_filter).collect(),
+        }
+    }
+
+    fn audience(&self, mut ids: Vec<String>) -> Audience {
+        match self.distinct {
+            None => Audience::All(ids.swap_remove(0)),
+            Some(_) => Audience::One(ids),
+        }
+    }
+}
+
+fn distinct_filter(account: u32) -> Value {
+    json!({"type": "tick", "data.account": account})
+}
+
+/// Returns the name of a tenant.
+pub(crate) fn tenant(number: u32) -> String {
+    format!("tenant-{number}")
+}
+
+/// Returns the path of a subscription's events.
+pub(crate) fn events_of(id: &str) -> String {
+    format!("/api/v1/subscriptions/{id}/events")
 }
 
 /// Makes an event with every field that the service stores.
@@ -113,9 +220,15 @@ impl Service for Tidegate {
                 return load.greeted(handles).await;
             }
         };
-        let path = |id: &String| format!("/api/v1/subscriptions/{id}/events");
-        let paths = ids.iter().cycle().take(sockets as usize).map(path);
-        load.open(&self.node.address, paths.collect()).await?;
+        let count = sockets as usize;
+        let paths = ids.iter().cycle().take(count).map(|id| events_of(id));
+        if self.keys.is_empty() {
+            load.open(&self.node.address, paths.collect()).await?;
+        } else {
+            let keys = self.keys.iter().cycle().cloned().map(Some);
+            let all = paths.zip(keys).collect();
+            load.open_all(&self.node.address, all).await?;
+        }
         load.greeted(u64::from(sockets)).await
     }
 
