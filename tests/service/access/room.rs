@@ -55,10 +55,10 @@ async fn keys_take_so_many_bytes_and_a_tenants_a_share_of_them() {
     assert!((2..6).contains(&made), "{made}");
     // Nor may one that is there grow into what is left.
     let larger = json!({"networks": vec!["10.0.0.0/8"; 90]});
-    let path = format!("/keys/{id}");
-    let patch = service.http.patch(service.url(&path)).bearer_auth(&acme);
-    let patch = patch.header("content-type", "application/merge-patch+json");
-    let grown = patch.body(larger.to_string()).send().await.unwrap();
+    let url = service.url(&format!("/keys/{id}"));
+    let growing = service.http.patch(url).bearer_auth(&acme);
+    let growing = growing.header("content-type", "application/merge-patch+json");
+    let grown = growing.body(larger.to_string()).send().await.unwrap();
     assert_eq!(grown.status(), 403);
     let revoke = json!({"sub": "42"});
     let (status, _) = send(&service, &acme, "POST", "/revocations", Some(revoke)).await;
