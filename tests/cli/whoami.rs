@@ -64,7 +64,7 @@ async fn a_credential_says_who_its_holder_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_asks_for_nothing_says_so() {
-    let service = Service::start().await;
+    let service = Service::start_open(|_| {}).await;
     let server = format!("http://{}", service.address);
     let shown = finish(&mut tidegate(&["whoami", "--server", &server]), "");
     assert_eq!(shown.code, Some(0), "{shown:?}");
