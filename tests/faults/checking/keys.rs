@@ -49,9 +49,9 @@ fn keys_dropped(began: Duration) -> Incident {
 }
 
 /// Asserts that a client whose key is revoked, and who was told this, breaks exactly these rules after `change`.
-fn check_revoked(expected: &[Rule], told: Vec<Heard>, change: impl FnOnce(&mut Notes)) {
+fn check_revoked(expected: &[Rule], told: &[Heard], change: impl FnOnce(&mut Notes)) {
     let mut notes = Notes {
-        connections: vec![revoked(told.clone())],
+        connections: vec![revoked(told.to_vec())],
         ..Notes::default()
     };
     notes.acknowledged.revoked.insert("k".to_owned());
@@ -71,23 +71,23 @@ fn a_connection_ends_with_its_key() {
         told.extend_from_slice(more);
         told
     };
-    check_revoked(&[], then(whole(), &[forbidden(6)]), |_| {});
+    check_revoked(&[], &then(whole(), &[forbidden(6)]), |_| {});
     let left_out = || vec![connected(2, FIRST), heard(3), updated()];
-    check_revoked(&[], then(left_out(), &[forbidden(5)]), |_| {});
-    check_revoked(&[Rule::Lost], then(left_out(), &[forbidden(7)]), |_| {});
+    check_revoked(&[], &then(left_out(), &[forbidden(5)]), |_| {});
+    check_revoked(&[Rule::Lost], &then(left_out(), &[forbidden(7)]), |_| {});
     let behind = || then(whole(), &[heard(8), forbidden(8)]);
-    check_revoked(&[Rule::Forbidden], behind(), |_| {});
+    check_revoked(&[Rule::Forbidden], &behind(), |_| {});
     // Another key would not have kept it from coming.
-    check_revoked(&[Rule::WrongClose], behind(), |notes| {
+    check_revoked(&[Rule::WrongClose], &behind(), |notes| {
         notes.connections[0].key = None;
     });
-    check_revoked(&[Rule::WrongClose], whole(), |_| {});
-    check_revoked(&[Rule::Lost, Rule::MissingClose], whole(), |notes| {
+    check_revoked(&[Rule::WrongClose], &whole(), |_| {});
+    check_revoked(&[Rule::Lost, Rule::MissingClose], &whole(), |notes| {
         notes.connections[0].over = Over::Open;
     });
     check_revoked(
         &[Rule::WrongClose],
-        then(whole(), &[forbidden(6), forbidden(6)]),
+        &then(whole(), &[forbidden(6), forbidden(6)]),
         |_| {},
     );
 }
@@ -107,8 +107,8 @@ fn a_key_is_valid_until_somebody_sets_about_to_take_it_away() {
         let before = Duration::from_millis(1_999);
         notes.invalid_keys.insert("k".to_owned(), before);
     };
-    check_revoked(&[Rule::Unwanted], told(), early);
-    check_revoked(&[Rule::Unwanted], told(), |notes| {
+    check_revoked(&[Rule::Unwanted], &told(), early);
+    check_revoked(&[Rule::Unwanted], &told(), |notes| {
         notes.revoking.clear();
     });
     let dropped = |began| {
@@ -119,8 +119,8 @@ fn a_key_is_valid_until_somebody_sets_about_to_take_it_away() {
                 .push(keys_dropped(Duration::from_millis(began)));
         }
     };
-    check_revoked(&[], told(), dropped(1_999));
-    check_revoked(&[Rule::Unwanted], told(), dropped(2_000));
+    check_revoked(&[], &told(), dropped(1_999));
+    check_revoked(&[Rule::Unwanted], &told(), dropped(2_000));
 }
 
 #[test]

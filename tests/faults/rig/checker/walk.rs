@@ -300,10 +300,12 @@ impl<'a> Walk<'a> {
                     self.bad(Rule::WrongClose, "closed without being told".to_owned());
                 }
             }
-            Over::Closed(Some(code)) if code == Ending::Forbidden.code() => {
-                if !ended && self.connection.dialect != Dialect::CloudEvents {
-                    self.bad(Rule::WrongClose, "closed without being told".to_owned());
-                }
+            Over::Closed(Some(code))
+                if code == Ending::Forbidden.code()
+                    && !ended
+                    && self.connection.dialect != Dialect::CloudEvents =>
+            {
+                self.bad(Rule::WrongClose, "closed without being told".to_owned());
             }
             Over::Closed(None) if !ended => {
                 self.bad(
