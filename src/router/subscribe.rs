@@ -25,7 +25,7 @@ use super::{
         ChannelEntry, ChannelKey, Closed, Closes, NewChannel, NewSession, Phase, SessionKey,
         ends_on_gap,
     },
-    table::{Entry, Slot},
+    table::{Entry, Incarnation, Slot},
 };
 use crate::{
     access::{Caller, Credential, Quota, Refusal, tenant_bound},
@@ -126,8 +126,7 @@ pub(crate) struct Attached {
     pub id: String,
     /// The subscription as it is when the session is taken.
     pub subscription: Subscription,
-    /// The point at which the subscription was made, as the router saw it.
-    pub since: Position,
+    pub incarnation: Arc<Incarnation>,
     pub start: DeliveryStart,
     /// True if the caller may move the acknowledged position.
     pub may_ack: bool,
@@ -235,12 +234,12 @@ impl Router {
             dialect: attach.dialect,
             remote: attach.remote.into(),
             closes: Closes::WithItsChannel,
-            closed: attach.closed.clone(),
+            closed: attach.closed,
         });
         if has_proved {
             self.registry.credential_ends(session, credential_end);
         }
-        let key = self.open_channel(session, &wish, &admitted, attach.closed, None);
+        let key = self.open_channel(session, &wish, &admitted, None);
         let key = key.ok_or(AttachError::Unknown)?;
         tracing::debug!(
             connection = id,
@@ -253,12 +252,16 @@ impl Router {
         }
         let entry = self.subscriptions.get(admitted.slot);
         let entry = entry.ok_or(AttachError::Unknown)?;
+        let incarnation = Incarnation {
+            id: (&*wish.subscription).into(),
+            since: entry.since,
+        };
         Ok(Attached {
             may_ack: admitted.may_ack,
             key,
             id,
             subscription: entry.subscription.clone(),
-            since: entry.since,
+            incarnation: self.registry.share(admitted.slot, incarnation),
             start: admitted.start,
         })
     }
@@ -323,7 +326,6 @@ impl Router {
         session: SessionKey,
         wish: &Wish,
         admitted: &Admitted,
-        closed: Closed,
         handle: Option<Arc<str>>,
     ) -> Option<ChannelKey> {
         let channel = NewChannel {
@@ -335,7 +337,6 @@ impl Router {
             },
             close_on_gap: wish.close_on_gap,
             copy_bytes: admitted.copy_bytes,
-            closed,
             handle,
             adhoc: self.subscriptions.is_adhoc(admitted.slot),
         };

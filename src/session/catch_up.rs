@@ -103,7 +103,8 @@ impl Session {
         } else {
             self.greet(&greeting, true);
         }
-        self.channels.add(channel, self.transport.outbound());
+        let from = attached.start.from;
+        self.channels.add(channel, from, self.transport.outbound());
     }
 
     /// Prepares the replay of a channel on a subscription, which may be what the client brought.
@@ -346,6 +347,5 @@ impl Session {
         } else {
             self.tell_gap(reason, Some(&after), cursor);
         }
-        self.channels.sent(id, cursor);
     }
 }
