@@ -293,7 +293,9 @@ impl Router {
         if !self.credentials.policies().admit(caller, document) {
             return Err(AttachError::BoundOtherwise);
         }
-        if self.registry.of(slot).len() >= self.settings.limits.connections_per_subscription {
+        let most = self.settings.limits.connections_per_subscription;
+        // Who brings a filter does not know who else brings the same.
+        if !entry.adhoc && self.registry.of(slot).len() >= most {
             return Err(AttachError::SubscriptionFull);
         }
         let since = if entry.adhoc {

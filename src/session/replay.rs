@@ -434,7 +434,11 @@ impl Replay {
             return None;
         }
         let cursor = at.cursor(self.context.encoder.deployment);
-        let json = subscription.to_json();
+        let json = if self.adhoc {
+            subscription.to_json_without_id()
+        } else {
+            subscription.to_json()
+        };
         let message = Message::updated(&json, &cursor);
         let frame = Frame::notice(&message, self.dialect, at);
         Some(Arc::new(frame.counted(&self.context.encoder.budget)))
