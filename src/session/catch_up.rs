@@ -109,13 +109,13 @@ impl Session {
 
     /// Prepares the replay of a channel on a subscription, which may be what the client brought.
     pub(super) fn replay(
-        &self,
+        &mut self,
         key: ChannelKey,
         (subscription, adhoc): (&Subscription, bool),
         start: DeliveryStart,
         ends_on_gap: bool,
     ) -> Replay {
-        Replay::new(Beginning {
+        let beginning = Beginning {
             key,
             dialect: self.dialect,
             context: Arc::clone(&self.context),
@@ -124,7 +124,9 @@ impl Session {
             ends_on_gap,
             from: start.from,
             attached_at: start.attached_at,
-        })
+        };
+        let several = self.several.as_deref_mut();
+        Replay::new(beginning, several.map(|several| &mut several.pasts))
     }
 
     /// Queues the first message of a channel, and the gap that was known before it. `whole`: everything that is

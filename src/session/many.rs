@@ -27,6 +27,7 @@ use self::{handles::Handles, rate::Rate};
 use super::{
     Outcome, Session,
     channel::{CatchUp, Channels, Order},
+    replay::Shared,
 };
 use crate::{
     access::Caller,
@@ -109,6 +110,8 @@ pub(super) struct Several {
     handles: Handles,
     /// The number of the last `subscribe`.
     last_number: u64,
+    /// The pasts that replays read.
+    pub(super) pasts: Vec<Shared>,
     due: VecDeque<(Due, usize)>,
     /// Bytes of the messages that are due.
     due_bytes: usize,

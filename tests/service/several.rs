@@ -2,6 +2,7 @@
 
 mod acks;
 mod adhoc;
+mod archive;
 mod cuts;
 mod ends;
 mod events;

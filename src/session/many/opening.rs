@@ -153,6 +153,7 @@ impl Several {
             subscriber,
             handles: Handles::default(),
             last_number: FIRST,
+            pasts: Vec::new(),
             due: VecDeque::new(),
             due_bytes: 0,
             under_way: None,
