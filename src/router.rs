@@ -116,8 +116,8 @@ pub(crate) enum Input {
         Box<Caller>,
         oneshot::Sender<Result<Refreshed, RefreshError>>,
     ),
-    /// Asks for the backlog after a position, for a channel that catches up.
-    Backlog(ChannelKey, Position, oneshot::Sender<BacklogAnswer>),
+    /// Asks for the backlog after a position, for channels that catch up together.
+    Backlog(Box<[ChannelKey]>, Position, oneshot::Sender<BacklogAnswer>),
     /// Extends the backlog by what came after a position, as the oplog tells it.
     ExtendBacklog(Position, Vec<Arc<PastBatch>>, oneshot::Sender<Position>),
     /// Ends so many sessions, and takes none any more, because this node stops. Asks how many are left.
@@ -314,8 +314,8 @@ impl Router {
                 self.registry.end_session(key, ending, self.position);
             }
             Input::Refresh(key, caller, reply) => self.refresh(key, *caller, reply),
-            Input::Backlog(key, from, reply) => {
-                let past = self.backlog_after(key, from);
+            Input::Backlog(keys, from, reply) => {
+                let past = self.backlog_after(&keys, from);
                 answer(reply, past);
             }
             Input::ExtendBacklog(from, batches, reply) => {

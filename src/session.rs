@@ -62,6 +62,8 @@ use crate::{
 
 /// Bytes taken from the outbox, or from a replay, for one round of writing.
 const ROUND_BYTES: usize = 64 * 1024;
+/// A larger list of taken entries gives its memory back.
+const KEPT_ENTRIES: usize = 16;
 /// Rounds of writing, reading and checking timers before other tasks get a turn.
 const ROUNDS_A_TURN: usize = 16;
 /// While output is pending, input is read and timers are checked only every so many rounds.
@@ -372,7 +374,9 @@ impl Session {
         for entry in taken.drain(..) {
             self.queue(entry);
         }
-        self.taken = taken;
+        if taken.capacity() <= KEPT_ENTRIES {
+            self.taken = taken;
+        }
     }
 
     /// Queues an entry of the outbox.

@@ -11,6 +11,9 @@ use crate::{
     protocol::{ChannelId, Frame},
 };
 
+/// A larger queue that is empty gives its memory back.
+const KEPT_PARTS: usize = 16;
+
 /// Everything that the kernel took since this was asked last.
 #[derive(Default, Debug)]
 pub(crate) struct Written {
@@ -141,6 +144,21 @@ impl Outbound {
         });
     }
 
+    /// Has a channel share the order that others share. It has no standing of its own from here on.
+    pub(crate) fn join(&mut self, channel: ChannelId) {
+        if let Some(at) = self.standings.iter().position(|of| of.channel == channel) {
+            self.standings.swap_remove(at);
+            self.give_back();
+        }
+    }
+
+    /// Gives the room of standings back that are gone.
+    fn give_back(&mut self) {
+        if self.standings.len() < self.standings.capacity() / 4 {
+            self.standings.shrink_to_fit();
+        }
+    }
+
     /// Begins an order that channels share, in which the client stands at `start`.
     pub(crate) fn share(&mut self, start: Position) {
         self.shared = Some(Box::new(SharedStanding {
@@ -231,7 +249,9 @@ impl Outbound {
     pub(crate) fn take_ended(&mut self) -> Option<ChannelId> {
         let ended = |of: &Standing| of.end == ChannelEnd::Taken;
         let at = self.standings.iter().position(ended)?;
-        Some(self.standings.swap_remove(at).channel)
+        let channel = self.standings.swap_remove(at).channel;
+        self.give_back();
+        Some(channel)
     }
 
     /// Queues a frame of a channel.
@@ -245,6 +265,14 @@ impl Outbound {
     pub(crate) fn push_channel_end(&mut self, channel: ChannelId, bytes: Bytes) {
         if let Some(standing) = self.standing(channel) {
             standing.end = ChannelEnd::Queued;
+        } else {
+            // It shares the order of others.
+            self.standings.push(Standing {
+                channel,
+                queued: Position::START,
+                taken: Position::START,
+                end: ChannelEnd::Queued,
+            });
         }
         let end = Box::new((channel, bytes));
         self.parts.push_back(Part::ChannelEnd(end));
@@ -412,8 +440,12 @@ impl Outbound {
                 self.note(&part);
             }
         }
-        // The next part takes the first place again, which is still in the processor's cache.
-        self.parts.clear();
+        if self.parts.capacity() > KEPT_PARTS {
+            self.parts = VecDeque::new();
+        } else {
+            // The next part takes the first place again, which is still in the processor's cache.
+            self.parts.clear();
+        }
     }
 
     /// Accounts for a whole part that was taken.

@@ -60,6 +60,10 @@ pub(crate) struct WebSocket {
     ask_kernel: bool,
     /// True if the codec has given all that it has, and waits for the socket.
     at_rest: bool,
+    /// The bytes that the codec has read beyond the messages that it has given.
+    unread: usize,
+    /// True if the codec's buffer has grown, and may be given back.
+    has_grown: bool,
 }
 
 impl WebSocket {
@@ -78,6 +82,7 @@ impl WebSocket {
             .max_write_buffer_size(CONTROL_BYTES * 4)
             .max_message_size(Some(message_bytes))
             .max_frame_size(Some(message_bytes));
+        let unread = read_already.len();
         Self {
             tcp,
             tls,
@@ -88,6 +93,8 @@ impl WebSocket {
             turn: READ_TURN_BYTES,
             ask_kernel: false,
             at_rest: false,
+            unread,
+            has_grown: false,
         }
     }
 
@@ -318,6 +325,55 @@ mod tests {
             let rest = got.strip_prefix(ANSWER.as_bytes()).unwrap();
             let expected: &[u8] = if dropped { &[] } else { &[0x8A, 0] };
             assert_eq!(rest.strip_prefix(expected).unwrap()[0], 0x88, "{got:?}");
+        }
+    }
+
+    /// Returns a frame as a client sends it.
+    fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut frame = vec![first];
+        match u8::try_from(payload.len()) {
+            Ok(len @ 0..126) => frame.push(0x80 | len),
+            _ => {
+                frame.push(0x80 | 126);
+                frame.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
+            }
+        }
+        frame.extend([0; 4]);
+        frame.extend(payload);
+        frame
+    }
+
+    async fn text(socket: &mut WebSocket) -> Vec<u8> {
+        match poll_fn(|cx| socket.poll_read(cx)).await {
+            Incoming::Text(text) => text.as_bytes().to_vec(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Where the client sends a message in pieces, nobody can tell from outside that the codec is through with it.
+    #[tokio::test]
+    async fn a_large_message_leaves_no_buffer_behind_and_what_follows_it_is_read() {
+        let large = [b'x'; 1024];
+        let whole = masked(0x81, &large);
+        let pieces = [masked(0x01, &large[..512]), masked(0x80, &large[512..])].concat();
+        let small = masked(0x81, b"small");
+        for (bytes, is_given_back) in [(&whole, true), (&pieces, false)] {
+            for cut in 0..=small.len() {
+                let (mut socket, mut client) = pair().await;
+                let (first, rest) = small.split_at(cut);
+                client.write_all(&[bytes, first].concat()).await.unwrap();
+                assert_eq!(text(&mut socket).await, large);
+                if !rest.is_empty() {
+                    let read = poll_fn(|cx| Poll::Ready(socket.poll_read(cx))).await;
+                    assert!(read.is_pending());
+                    client.write_all(rest).await.unwrap();
+                }
+                assert_eq!(text(&mut socket).await, b"small");
+                let read = poll_fn(|cx| Poll::Ready(socket.poll_read(cx))).await;
+                assert!(read.is_pending());
+                let is_empty = socket.unread == 0 && !socket.has_grown;
+                assert_eq!(is_empty, is_given_back, "{cut}");
+            }
         }
     }
 

@@ -5,11 +5,13 @@ mod frames;
 mod receiver;
 mod samples;
 mod socket;
+mod subscribing;
 mod tally;
 
 pub use self::{
     receiver::Receiver,
     samples::{Samples, now_micros, sent_micros},
     socket::{SocketEnd, open, pump, write_text},
+    subscribing::subscribe,
     tally::Tally,
 };

@@ -13,4 +13,9 @@ impl ChannelId {
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
     }
+
+    /// Returns the number.
+    pub const fn number(self) -> u32 {
+        self.0
+    }
 }

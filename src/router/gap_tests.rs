@@ -271,7 +271,7 @@ async fn those_who_get_the_past_are_as_many_as_there_is_room_for_their_subscript
     let (second, _other) = replay(&mut router).unwrap();
     assert_eq!(replay(&mut router).unwrap_err(), AttachError::ReplaysFull);
     assert!(router.try_attach(wish(&handle, "a", None).0).is_ok());
-    router.backlog_after(first, at(6));
+    router.backlog_after(&[first], at(6));
     let (_, _outbox) = replay(&mut router).unwrap();
     assert_eq!(replay(&mut router).unwrap_err(), AttachError::ReplaysFull);
     router

@@ -16,7 +16,11 @@ impl Router {
         let Some(entry) = self.subscriptions.get(slot) else {
             return;
         };
-        let json = entry.subscription.to_json();
+        let json = if entry.adhoc {
+            entry.subscription.to_json_without_id()
+        } else {
+            entry.subscription.to_json()
+        };
         let bytes = entry.subscription.document.as_bytes().len();
         self.registry.copied(slot, bytes);
         if entry.withheld {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::alive::AliveGuard;
+use super::{alive::AliveGuard, table::Incarnation};
 use crate::{
     position::{Cursor, Position},
     protocol::{ChannelId, GapReason},
@@ -34,8 +34,8 @@ pub(crate) struct Opened {
     pub adhoc: bool,
     /// The subscription as it is then.
     pub subscription: Subscription,
-    /// The point at which the subscription was made, as the router saw it.
-    pub since: Position,
+    /// The subscription whose position its client may move; `None` if that is what the client brought.
+    pub incarnation: Option<Arc<Incarnation>>,
     pub start: DeliveryStart,
     /// True if the caller may move the acknowledged position.
     pub may_ack: bool,

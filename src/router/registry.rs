@@ -12,6 +12,7 @@
 mod by_credential;
 mod by_subscription;
 mod by_tenant;
+mod callers;
 mod channel;
 mod lingering;
 mod session;
@@ -20,8 +21,6 @@ mod tests;
 mod told;
 
 use std::{collections::HashMap, hash::Hash, sync::Arc};
-
-use bson::DateTime;
 
 use self::{
     by_credential::ByCredential, by_subscription::BySubscription, by_tenant::ByTenant,
@@ -36,8 +35,9 @@ pub(crate) use super::alive::{AliveGuard, Closed};
 use super::{
     counters::ConnectionCounters,
     outbox::{End, Entry, Sender},
+    table::Incarnation,
 };
-use crate::{access::Caller, position::Position, protocol::Ending};
+use crate::{position::Position, protocol::Ending};
 
 /// A session for which something waits.
 #[derive(Debug)]
@@ -63,6 +63,8 @@ pub(crate) struct Registry<S> {
     /// Channels of ad-hoc subscriptions.
     adhoc: usize,
     next_session: u64,
+    /// The point at which channels begin that were opened last. Most of one time share it.
+    from: Arc<Position>,
     /// The entries for sessions for many subscriptions that are not in their outboxes yet, in order.
     told: Vec<Told>,
     /// The place of the last gap of each session among these.
@@ -83,10 +85,19 @@ impl<S> Default for Registry<S> {
             copied_bytes: 0,
             adhoc: 0,
             next_session: 0,
+            from: Arc::new(Position::START),
             told: Vec::new(),
             gaps: HashMap::new(),
         }
     }
+}
+
+/// Returns a shared position, which `last` is if it is the same.
+fn shared(last: &mut Arc<Position>, position: Position) -> Arc<Position> {
+    if **last != position {
+        *last = Arc::new(position);
+    }
+    Arc::clone(last)
 }
 
 impl<S: Copy + Eq + Hash> Registry<S> {
@@ -115,17 +126,11 @@ impl<S: Copy + Eq + Hash> Registry<S> {
             id: opened.add(subscription, index),
         };
         self.channels_by_tenant.insert(&opened.new.caller);
-        self.copied_bytes += new.copy_bytes;
         self.adhoc += usize::from(new.adhoc);
-        self.by_subscription.push(
-            subscription,
-            ChannelEntry {
-                key,
-                outbox: opened.new.outbox.clone(),
-                dialect: opened.new.dialect,
-                new,
-            },
-        );
+        let to = (opened.new.outbox.clone(), opened.new.dialect);
+        let channel = ChannelEntry::new(key, to, shared(&mut self.from, new.from), new);
+        self.copied_bytes += channel.copy_bytes();
+        self.by_subscription.push(subscription, channel);
         self.channel_counters.open();
         Some(key)
     }
@@ -137,9 +142,8 @@ impl<S: Copy + Eq + Hash> Registry<S> {
         };
         let channels = self.by_subscription.of_mut(subscription);
         if let Some(channel) = channels.get_mut(index) {
-            channel.new.phase = Phase::Live;
-            channel.new.from = channel.new.from.max(from);
-            self.copied_bytes -= std::mem::take(&mut channel.new.copy_bytes);
+            self.copied_bytes -= channel.copy_bytes();
+            channel.make_live(shared(&mut self.from, from));
         }
     }
 
@@ -169,129 +173,6 @@ impl<S: Copy + Eq + Hash> Registry<S> {
             .add(&session.new.caller, session.new.closed.clone());
         self.finish(&session, ending, position);
         true
-    }
-
-    /// Returns the sessions that hang on a key.
-    pub(crate) fn sessions_of_key(&self, id: &str) -> Vec<SessionKey> {
-        self.by_credential.of_key(id)
-    }
-
-    /// Returns the sessions that hang on any credential.
-    pub(crate) fn sessions_with_credentials(&self) -> Vec<SessionKey> {
-        self.by_credential.all()
-    }
-
-    /// Returns the sockets that are not closed, whether their sessions have ended or not, each with its caller.
-    fn sockets(&self) -> impl Iterator<Item = (&Caller, &Closed)> {
-        let sessions = self.sessions.values();
-        let theirs = sessions.map(|session| (&*session.new.caller, &session.new.closed));
-        let all = theirs.chain(self.lingering.sockets());
-        all.filter(|(_, closed)| !closed.is_closed())
-    }
-
-    /// Returns the sockets of these callers that are not closed, whether their sessions have ended or not.
-    pub(crate) fn sockets_of(&self, concerns: impl Fn(&Caller) -> bool) -> Vec<Closed> {
-        let theirs = self.sockets().filter(|(caller, _)| concerns(caller));
-        theirs.map(|(_, closed)| closed.clone()).collect()
-    }
-
-    /// Returns the sockets of a key like [`Registry::sockets_of`].
-    pub(crate) fn sockets_of_key(&self, id: &str) -> Vec<Closed> {
-        let sessions = self.by_credential.of_key(id);
-        let sessions = sessions.iter().filter_map(|key| self.sessions.get(key));
-        let theirs = sessions.map(|session| &session.new.closed);
-        let ended = self.lingering.sockets();
-        let ended = ended.filter(|(caller, _)| caller.credential.key() == Some(id));
-        let all = theirs.chain(ended.map(|(_, closed)| closed));
-        all.filter(|closed| !closed.is_closed()).cloned().collect()
-    }
-
-    /// Returns the sockets of every key like [`Registry::sockets_of`].
-    pub(crate) fn sockets_by_key(&self) -> HashMap<Box<str>, Vec<Closed>> {
-        let mut all: HashMap<Box<str>, Vec<Closed>> = HashMap::new();
-        for (caller, closed) in self.sockets() {
-            if let Some(id) = caller.credential.key() {
-                all.entry(id.into()).or_default().push(closed.clone());
-            }
-        }
-        all
-    }
-
-    /// Returns the number of sessions that hang on a key.
-    pub(crate) fn count_of_key(&self, id: &str) -> usize {
-        self.by_credential.count_of_key(id)
-    }
-
-    /// Returns the ids of the keys that sessions hang on.
-    pub(crate) fn keys_in_use(&self) -> Vec<Box<str>> {
-        self.by_credential.keys()
-    }
-
-    /// Returns the number of sessions of a tenant's callers.
-    pub(crate) fn count_of_tenant(&self, name: &str) -> usize {
-        self.by_tenant.count(name)
-    }
-
-    /// Returns the number of channels of a tenant's callers.
-    pub(crate) fn channels_of_tenant(&self, name: &str) -> usize {
-        self.channels_by_tenant.count(name)
-    }
-
-    /// Returns the number of channels of sessions that hang on a key.
-    pub(crate) fn channels_of_key(&self, id: &str) -> usize {
-        let sessions = self.by_credential.of_key(id);
-        let sessions = sessions.iter().filter_map(|key| self.session(*key));
-        sessions.map(SessionEntry::len).sum()
-    }
-
-    /// Sets the end of an open session's credential, and tells the session.
-    pub(crate) fn credential_ends(&mut self, key: SessionKey, end: Option<DateTime>) {
-        if let Some(session) = self.sessions.get(&key) {
-            self.by_credential.ends_at(key, end);
-            let millis = end.map(DateTime::timestamp_millis);
-            session.new.outbox.credential_ends(millis);
-        }
-    }
-
-    /// Replaces the proof of an open session's caller by another that ends at `end`.
-    pub(crate) fn refresh(&mut self, key: SessionKey, caller: Arc<Caller>, end: Option<DateTime>) {
-        if let Some(session) = self.sessions.get_mut(&key) {
-            self.by_credential.remove(key, &session.new.caller);
-            self.by_credential.insert(key, &caller);
-            self.by_tenant.remove(&session.new.caller);
-            self.by_tenant.insert(&caller);
-            session.new.caller = caller;
-            self.credential_ends(key, end);
-        }
-    }
-
-    /// Ends an open session whose credential has ended at a time. True if it has.
-    pub(crate) fn end_if_expired(
-        &mut self,
-        key: SessionKey,
-        now: DateTime,
-        position: Position,
-    ) -> bool {
-        let end = self.by_credential.end_of(key);
-        end.is_some_and(|end| end <= now)
-            && self.end_session(key, Ending::CredentialExpired, position)
-    }
-
-    /// Returns the time at which the first credential of a session ends.
-    pub(crate) fn next_credential_end(&self) -> Option<DateTime> {
-        self.by_credential.next_end()
-    }
-
-    /// Ends the sessions whose credentials have ended at a time. Returns how many.
-    pub(crate) fn end_expired(&mut self, now: DateTime, position: Position) -> usize {
-        let mut ended = 0;
-        while let Some(key) = self.by_credential.ended_by(now) {
-            ended += 1;
-            if !self.end_session(key, Ending::CredentialExpired, position) {
-                self.by_credential.ends_at(key, None);
-            }
-        }
-        ended
     }
 
     /// Ends a channel, and the session with it if that closes with its channel. False if it had ended before.
@@ -326,6 +207,7 @@ impl<S: Copy + Eq + Hash> Registry<S> {
         for channel in channels {
             if let Some(session) = self.sessions.get_mut(&channel.key.session) {
                 session.remove(channel.key.id);
+                closed.push(session.closed(channel.key.id));
                 if session.new.closes == Closes::WithItsChannel {
                     self.count_out(&channel, ending);
                     self.end_session(channel.key.session, ending, position);
@@ -333,7 +215,6 @@ impl<S: Copy + Eq + Hash> Registry<S> {
                     self.finish_channel(&channel, ending, position);
                 }
             }
-            closed.push(channel.new.closed);
         }
         closed
     }
@@ -394,8 +275,8 @@ impl<S: Copy + Eq + Hash> Registry<S> {
         if let Some(session) = self.sessions.get(&channel.key.session) {
             self.channels_by_tenant.remove(&session.new.caller);
         }
-        self.copied_bytes -= channel.new.copy_bytes;
-        self.adhoc -= usize::from(channel.new.adhoc);
+        self.copied_bytes -= channel.copy_bytes();
+        self.adhoc -= usize::from(channel.is_adhoc());
         self.channel_counters.close(ending);
     }
 
@@ -406,6 +287,11 @@ impl<S: Copy + Eq + Hash> Registry<S> {
     /// Returns the subscription of a channel; `None` if the channel has ended.
     pub(crate) fn subscription_of(&self, key: ChannelKey) -> Option<S> {
         self.place(key).map(|(subscription, _)| subscription)
+    }
+
+    /// Returns the incarnation of a subscription that has channels, shared by all who ask for the same.
+    pub(crate) fn share(&mut self, subscription: S, of: Incarnation) -> Arc<Incarnation> {
+        self.by_subscription.share(subscription, of)
     }
 
     /// Returns the channels of a subscription.
@@ -500,9 +386,10 @@ impl<S: Copy + Eq + Hash> Registry<S> {
     /// Accounts for a change of a subscription: its catching-up channels hold a copy of so many bytes now.
     pub(crate) fn copied(&mut self, subscription: S, bytes: usize) {
         for channel in self.by_subscription.of_mut(subscription) {
-            if channel.new.phase == Phase::CatchingUp {
-                self.copied_bytes -= std::mem::replace(&mut channel.new.copy_bytes, bytes);
-                self.copied_bytes += bytes;
+            if channel.phase() == Phase::CatchingUp {
+                self.copied_bytes -= channel.copy_bytes();
+                channel.set_copy_bytes(bytes);
+                self.copied_bytes += channel.copy_bytes();
             }
         }
     }

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Input, Router,
-    alive::{AliveGuard, Closed},
+    alive::Closed,
     answer,
     handle::RouterHandle,
     opened::{Opened, Wish},
@@ -159,7 +159,7 @@ impl Router {
         let entry = self.registry.session(session);
         let entry = entry.ok_or(AttachError::Stopping)?;
         let (caller, dialect) = (Arc::clone(&entry.new.caller), entry.new.dialect);
-        let outbox = entry.new.outbox.clone();
+        let (outbox, closed) = (entry.new.outbox.clone(), entry.new.closed.clone());
         self.check_channels(&caller)?;
         let Subscribe {
             handle,
@@ -172,23 +172,28 @@ impl Router {
             Some(adhoc) => self.admit_adhoc(&wish, *adhoc, &caller, dialect)?,
             None => self.admit(&wish, &caller, dialect)?,
         };
-        let (alive, closed) = AliveGuard::new();
-        let key = self.open_channel(session, &wish, &admitted, closed, Some(Arc::clone(&handle)));
+        let key = self.open_channel(session, &wish, &admitted, Some(Arc::clone(&handle)));
         let key = key.ok_or(AttachError::Stopping)?;
         tracing::debug!(channel = ?key, subscription = &*wish.subscription, "a channel is opened");
         let entry = self.subscriptions.get(admitted.slot);
         let entry = entry.ok_or(AttachError::Unknown)?;
+        let since = entry.since;
+        let incarnation = (!is_adhoc).then(|| {
+            let id = (&*wish.subscription).into();
+            let incarnation = table::Incarnation { id, since };
+            self.registry.share(admitted.slot, incarnation)
+        });
         let opened = Opened {
             channel: key.id,
             handle,
             number,
             adhoc: is_adhoc,
             subscription: entry.subscription.clone(),
-            since: entry.since,
+            incarnation,
             start: admitted.start,
             may_ack: admitted.may_ack,
             wish,
-            alive,
+            alive: closed.guard(key.id),
         };
         let beginning = Entry::Opened {
             channel: key.id,

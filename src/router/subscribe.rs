@@ -25,7 +25,7 @@ use super::{
         ChannelEntry, ChannelKey, Closed, Closes, NewChannel, NewSession, Phase, SessionKey,
         ends_on_gap,
     },
-    table::{Entry, Slot},
+    table::{Entry, Incarnation, Slot},
 };
 use crate::{
     access::{Caller, Credential, Quota, Refusal, tenant_bound},
@@ -126,8 +126,7 @@ pub(crate) struct Attached {
     pub id: String,
     /// The subscription as it is when the session is taken.
     pub subscription: Subscription,
-    /// The point at which the subscription was made, as the router saw it.
-    pub since: Position,
+    pub incarnation: Arc<Incarnation>,
     pub start: DeliveryStart,
     /// True if the caller may move the acknowledged position.
     pub may_ack: bool,
@@ -159,18 +158,27 @@ pub(crate) enum BacklogAnswer {
         batches: Vec<Arc<PastBatch>>,
         /// With these batches, everything up to here is known.
         up_to: Position,
-        /// The channel is live from `up_to` on.
+        /// The channels are live from `up_to` on.
         live: Option<LiveFrom>,
     },
     /// The position is older than the backlog, which begins here.
     TooOld(Position),
 }
 
-/// The word that a channel is live: everything behind the end of the answer comes through its outbox.
-#[derive(Debug)]
+/// The word that channels are live: everything behind the end of the answer comes through their outbox.
+#[derive(Clone, Debug)]
 pub(crate) struct LiveFrom {
-    /// The subscription, if it is invalid on this node: nothing will come.
-    pub invalid: Option<Subscription>,
+    /// The subscriptions of channels to which nothing will come: they are invalid on this node.
+    pub invalid: Arc<[(ChannelKey, Subscription)]>,
+}
+
+impl LiveFrom {
+    /// Returns the subscription of a channel, if it is invalid on this node.
+    pub(crate) fn invalid_of(&self, key: ChannelKey) -> Option<&Subscription> {
+        let mut all = self.invalid.iter();
+        all.find(|(of, _)| *of == key)
+            .map(|(_, subscription)| subscription)
+    }
 }
 
 impl RouterHandle {
@@ -179,16 +187,16 @@ impl RouterHandle {
         self.ask(|reply| Input::Attach(attach, reply)).await?
     }
 
-    /// Returns the backlog after `from`, for a channel that catches up. If there is no more than the answer holds, the
-    /// channel is live from the end of the answer on. It may be live too if no answer came within `patience`, and is to
+    /// Returns the backlog after `from`, for channels that catch up together. If there is no more than the answer holds,
+    /// they are live from the end of the answer on. They may be live too if no answer came within `patience`, and are to
     /// end then.
     pub(crate) async fn backlog_after(
         &self,
-        key: ChannelKey,
+        keys: Box<[ChannelKey]>,
         from: Position,
         patience: Duration,
     ) -> Result<BacklogAnswer, Busy> {
-        self.ask_within(patience, |reply| Input::Backlog(key, from, reply))
+        self.ask_within(patience, |reply| Input::Backlog(keys, from, reply))
             .await
     }
 }
@@ -235,12 +243,12 @@ impl Router {
             dialect: attach.dialect,
             remote: attach.remote.into(),
             closes: Closes::WithItsChannel,
-            closed: attach.closed.clone(),
+            closed: attach.closed,
         });
         if has_proved {
             self.registry.credential_ends(session, credential_end);
         }
-        let key = self.open_channel(session, &wish, &admitted, attach.closed, None);
+        let key = self.open_channel(session, &wish, &admitted, None);
         let key = key.ok_or(AttachError::Unknown)?;
         tracing::debug!(
             connection = id,
@@ -253,12 +261,16 @@ impl Router {
         }
         let entry = self.subscriptions.get(admitted.slot);
         let entry = entry.ok_or(AttachError::Unknown)?;
+        let incarnation = Incarnation {
+            id: (&*wish.subscription).into(),
+            since: entry.since,
+        };
         Ok(Attached {
             may_ack: admitted.may_ack,
             key,
             id,
             subscription: entry.subscription.clone(),
-            since: entry.since,
+            incarnation: self.registry.share(admitted.slot, incarnation),
             start: admitted.start,
         })
     }
@@ -290,7 +302,9 @@ impl Router {
         if !self.credentials.policies().admit(caller, document) {
             return Err(AttachError::BoundOtherwise);
         }
-        if self.registry.of(slot).len() >= self.settings.limits.connections_per_subscription {
+        let most = self.settings.limits.connections_per_subscription;
+        // Who brings a filter does not know who else brings the same.
+        if !entry.adhoc && self.registry.of(slot).len() >= most {
             return Err(AttachError::SubscriptionFull);
         }
         let since = if entry.adhoc {
@@ -323,7 +337,6 @@ impl Router {
         session: SessionKey,
         wish: &Wish,
         admitted: &Admitted,
-        closed: Closed,
         handle: Option<Arc<str>>,
     ) -> Option<ChannelKey> {
         let channel = NewChannel {
@@ -335,7 +348,6 @@ impl Router {
             },
             close_on_gap: wish.close_on_gap,
             copy_bytes: admitted.copy_bytes,
-            closed,
             handle,
             adhoc: self.subscriptions.is_adhoc(admitted.slot),
         };
@@ -447,9 +459,9 @@ impl Router {
         }
     }
 
-    /// Answers a channel that catches up, and makes it live if the answer holds all there is. A channel that has ended
+    /// Answers channels that catch up, and makes them live if the answer holds all there is. A channel that has ended
     /// meanwhile still gets its last words.
-    pub(super) fn backlog_after(&mut self, key: ChannelKey, from: Position) -> BacklogAnswer {
+    pub(super) fn backlog_after(&mut self, keys: &[ChannelKey], from: Position) -> BacklogAnswer {
         let Some(slice) = self.backlog.after(from) else {
             return BacklogAnswer::TooOld(self.backlog.start());
         };
@@ -461,12 +473,16 @@ impl Router {
                 live: None,
             };
         }
-        self.registry.make_live(key, self.position);
+        for key in keys {
+            self.registry.make_live(*key, self.position);
+        }
+        let invalid = keys.iter();
+        let invalid = invalid.filter_map(|key| Some((*key, self.invalid_for(*key)?)));
         BacklogAnswer::Slice {
             batches,
             up_to: self.position,
             live: Some(LiveFrom {
-                invalid: self.invalid_for(key),
+                invalid: invalid.collect(),
             }),
         }
     }

@@ -4,31 +4,45 @@
 //! everything that it was sent, the position goes with the feed even when nothing matches: else a quiet subscription
 //! would fall off the database's history.
 
+use std::sync::Arc;
+
 use super::NodeContext;
 use crate::{
     position::{Cursor, Position},
     router::Incarnation,
 };
 
-/// The acknowledgements of one channel.
+/// The acknowledgements of one channel. Most clients say nothing, and take no more room than this.
 #[derive(Debug)]
 pub(super) struct Acks {
-    /// The subscription whose position they move.
-    incarnation: Incarnation,
-    /// Delivery began behind this position.
-    from: Position,
+    /// The subscription whose position they move; `None` if it has none.
+    of: Option<Arc<Incarnation>>,
+    said: Option<Box<Said>>,
+    /// The client has handled everything that it was sent once it has acknowledged this.
+    to_acknowledge: Position,
     /// True if everything before the beginning is acknowledged.
     complete: bool,
-    /// The position of the last frame sent.
-    sent: Position,
-    /// The position of the last frame that is to be acknowledged.
-    to_acknowledge: Position,
+    /// True if the caller may move the position of the subscription; a mere reader may not.
+    allowed: bool,
+}
+
+/// The things that a client has said, and what became of them.
+#[derive(Debug)]
+struct Said {
     acknowledged: Position,
     /// A position that the writer of positions was too busy to hear of.
     untold: Option<Position>,
     told_any: bool,
-    /// True if the caller may move the position of the subscription; a mere reader may not.
-    allowed: bool,
+}
+
+impl Default for Said {
+    fn default() -> Self {
+        Self {
+            acknowledged: Position::START,
+            untold: None,
+            told_any: false,
+        }
+    }
 }
 
 /// An acknowledgement of something that was not sent.
@@ -36,17 +50,14 @@ pub(super) struct Acks {
 pub(super) struct Ahead;
 
 impl Acks {
-    /// Nothing is sent yet. `resumed`: delivery begins at the acknowledged position.
-    pub(super) fn new(incarnation: Incarnation, from: Position, resumed: bool) -> Self {
+    /// Nothing is sent yet. Delivery begins behind `from`, which is the acknowledged position if it `resumed` there.
+    pub(super) fn new(of: Option<Arc<Incarnation>>, from: Position, resumed: bool) -> Self {
         Self {
-            incarnation,
-            from,
+            of,
+            said: None,
+            // Whoever has acknowledged anything behind the beginning has acknowledged what was before that.
+            to_acknowledge: if resumed { Position::START } else { from },
             complete: resumed,
-            sent: from,
-            to_acknowledge: Position::START,
-            acknowledged: Position::START,
-            untold: None,
-            told_any: false,
             allowed: true,
         }
     }
@@ -56,28 +67,29 @@ impl Acks {
         self.allowed = allowed;
     }
 
-    /// Delivery began behind this position.
-    pub(super) fn from(&self) -> Position {
-        self.from
-    }
-
     /// Notes that a frame at `at` is on its way; an event is to be acknowledged.
     pub(super) fn sent(&mut self, at: Position, is_event: bool) {
-        self.sent = self.sent.max(at);
         if is_event {
             self.to_acknowledge = self.to_acknowledge.max(at);
         }
     }
 
-    /// Takes the client's word that it has handled everything up to `cursor`. This node's feed has come to `applied`.
-    pub(super) fn take(&mut self, context: &NodeContext, cursor: Cursor, applied: Position) {
+    /// Takes the client's word that it has handled everything up to `cursor`. It was `sent` everything up to there, and
+    /// this node's feed has come to `applied`.
+    pub(super) fn take(
+        &mut self,
+        context: &NodeContext,
+        cursor: Cursor,
+        sent: Position,
+        applied: Position,
+    ) {
         if cursor.deployment != context.router.deployment() {
             return context.metrics.positions.ack_ignored("other_deployment");
         }
         if !self.allowed {
             return context.metrics.positions.ack_ignored("forbidden");
         }
-        match self.acknowledge(cursor.position, applied) {
+        match self.acknowledge(cursor.position, sent, applied) {
             Ok(at) => {
                 context.metrics.positions.acks.inc();
                 self.tell(context, at);
@@ -90,13 +102,15 @@ impl Acks {
     pub(super) fn acknowledge(
         &mut self,
         at: Position,
+        sent: Position,
         applied: Position,
     ) -> Result<Position, Ahead> {
-        if at > self.sent {
+        if at > sent {
             return Err(Ahead);
         }
-        self.acknowledged = self.acknowledged.max(at);
-        self.complete |= at >= self.from;
+        let said = self.said.get_or_insert_default();
+        said.acknowledged = said.acknowledged.max(at);
+        self.complete = true;
         // A client may start ahead of this node, but nothing is handled before it happened.
         Ok(at.min(applied))
     }
@@ -110,34 +124,41 @@ impl Acks {
 
     /// Whether everything that was sent is acknowledged.
     pub(super) fn is_caught_up(&self) -> bool {
-        self.complete && self.acknowledged >= self.to_acknowledge
+        let said = self.said.as_deref();
+        let acknowledged = said.map_or(Position::START, |said| said.acknowledged);
+        self.complete && acknowledged >= self.to_acknowledge
     }
 
     #[cfg(test)]
     pub(super) fn incarnation(&self) -> &Incarnation {
-        &self.incarnation
+        self.of.as_ref().expect("it has a position")
     }
 
     fn tell(&mut self, context: &NodeContext, at: Position) {
-        let at = self.untold.take().map_or(at, |untold| untold.max(at));
-        self.told_any = true;
-        if !context.positions.acknowledge(&self.incarnation, at) {
-            self.untold = Some(at);
+        let Some(incarnation) = &self.of else { return };
+        let said = self.said.get_or_insert_default();
+        let at = said.untold.take().map_or(at, |untold| untold.max(at));
+        said.told_any = true;
+        if !context.positions.acknowledge(incarnation, at) {
+            said.untold = Some(at);
         }
     }
 
     /// Tries once more to tell what could not be told.
     pub(super) fn tell_rest(&mut self, context: &NodeContext) {
-        if let Some(untold) = self.untold {
+        let untold = self.said.as_ref().and_then(|said| said.untold);
+        if let Some(untold) = untold {
             self.tell(context, untold);
         }
     }
 
     /// Has what was acknowledged written soon: the session ends.
     pub(super) async fn finish(&mut self, context: &NodeContext) {
-        if self.told_any {
-            let untold = self.untold.take();
-            context.positions.flush(&self.incarnation, untold).await;
+        if let (Some(incarnation), Some(said)) = (&self.of, &mut self.said)
+            && said.told_any
+        {
+            let untold = said.untold.take();
+            context.positions.flush(incarnation, untold).await;
         }
     }
 }

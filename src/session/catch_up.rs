@@ -103,18 +103,19 @@ impl Session {
         } else {
             self.greet(&greeting, true);
         }
-        self.channels.add(channel, self.transport.outbound());
+        let from = attached.start.from;
+        self.channels.add(channel, from, self.transport.outbound());
     }
 
     /// Prepares the replay of a channel on a subscription, which may be what the client brought.
     pub(super) fn replay(
-        &self,
+        &mut self,
         key: ChannelKey,
         (subscription, adhoc): (&Subscription, bool),
         start: DeliveryStart,
         ends_on_gap: bool,
     ) -> Replay {
-        Replay::new(Beginning {
+        let beginning = Beginning {
             key,
             dialect: self.dialect,
             context: Arc::clone(&self.context),
@@ -123,7 +124,9 @@ impl Session {
             ends_on_gap,
             from: start.from,
             attached_at: start.attached_at,
-        })
+        };
+        let several = self.several.as_deref_mut();
+        Replay::new(beginning, several.map(|several| &mut several.pasts))
     }
 
     /// Queues the first message of a channel, and the gap that was known before it. `whole`: everything that is
@@ -346,6 +349,5 @@ impl Session {
         } else {
             self.tell_gap(reason, Some(&after), cursor);
         }
-        self.channels.sent(id, cursor);
     }
 }

@@ -1,19 +1,19 @@
 //! The channels of a session: one subscription each, with its acknowledgements, its replay and its end.
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+mod catching_up;
+mod turns;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::{acks::Acks, replay::Replay};
+pub(super) use self::catching_up::{CatchUp, Greeting, Progress, Together};
+use super::acks::Acks;
 use crate::{
     carrier::Outbound,
     position::Position,
-    protocol::{ChannelId, Frame, GapReason},
+    protocol::{ChannelId, Frame},
     router::{
         Attached, Incarnation,
         outbox::{End, Entry},
@@ -21,7 +21,8 @@ use crate::{
     },
 };
 
-/// One subscription on a session. It catches up first, if the client was away, and then is live until it ends.
+/// One subscription on a session. It catches up first, if the client was away, and then is live until it ends. A node
+/// may have a million of them, nearly all of which are live and quiet.
 pub(super) struct Channel {
     id: ChannelId,
     pub(super) acks: Acks,
@@ -34,6 +35,8 @@ pub(super) struct Channel {
     pub(super) order: Order,
     /// True once its last words are queued.
     has_ended: bool,
+    /// True once its client wants no more of it. Its end is on the way.
+    pub(super) is_leaving: bool,
     /// Dropped when the kernel has taken the channel's last bytes, or with the session.
     alive: Option<AliveGuard>,
 }
@@ -51,78 +54,11 @@ pub(super) enum Order {
     Cut,
 }
 
-/// The time before a channel is live.
-pub(super) struct CatchUp {
-    pub(super) replay: Replay,
-    /// `None` while it waits for its turn behind others of its session.
-    pub(super) begun: Option<Instant>,
-    /// Frames that the replay has just found.
-    pub(super) frames: Vec<Arc<Frame>>,
-    /// The replays that it goes on together with: what they find comes in one order.
-    pub(super) together: Option<Together>,
-    /// The `connected` message, held back until it is known whether everything will come.
-    pub(super) greeting: Option<Greeting>,
-    pub(super) ends_on_gap: bool,
-}
-
-/// The part of a replay that goes on together with others.
-pub(super) struct Together {
-    /// The number of the message that asked for all of them.
-    pub(super) group: u64,
-    /// Frames that were found, and wait until the others have come so far.
-    pub(super) waiting: VecDeque<Arc<Frame>>,
-    /// Bytes of these.
-    pub(super) bytes: usize,
-    pub(super) progress: Progress,
-}
-
-/// The progress of a replay that goes on together with others.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Progress {
-    GoesOn,
-    /// Everything is found. The channel stands here once nothing waits.
-    IsAt(Position),
-    /// Everything up to the channel's end is found.
-    IsAtEnd,
-}
-
-impl Together {
-    pub(super) fn new(group: u64) -> Self {
-        Self {
-            group,
-            waiting: VecDeque::new(),
-            bytes: 0,
-            progress: Progress::GoesOn,
-        }
-    }
-
-    pub(super) fn push(&mut self, frame: Arc<Frame>) {
-        self.bytes += frame.bytes.len();
-        self.waiting.push_back(frame);
-    }
-
-    pub(super) fn pop(&mut self) -> Option<Arc<Frame>> {
-        let frame = self.waiting.pop_front()?;
-        self.bytes -= frame.bytes.len();
-        Some(frame)
-    }
-}
-
-/// The contents of the `connected` message.
-pub(super) struct Greeting {
-    pub(super) connection: String,
-    pub(super) subscription: String,
-    /// The warnings about the filter that the client brought.
-    pub(super) warnings: Vec<String>,
-    pub(super) from: Position,
-    /// The reason why something before that is missing, if it is, and the cursor after which it is.
-    pub(super) gap: Option<(GapReason, Option<String>)>,
-}
-
 impl Channel {
     /// Returns a channel as the router has attached it. `resumed` says whether delivery begins at the acknowledged
     /// position.
-    pub(super) fn new(incarnation: Incarnation, attached: &Attached, resumed: bool) -> Self {
+    pub(super) fn new(attached: &Attached, resumed: bool) -> Self {
+        let incarnation = Some(Arc::clone(&attached.incarnation));
         let mut channel = Self::at(attached.key.id, incarnation, attached.start.from, resumed);
         channel.acks.allow(attached.may_ack);
         channel
@@ -130,7 +66,7 @@ impl Channel {
 
     pub(super) fn at(
         id: ChannelId,
-        incarnation: Incarnation,
+        incarnation: Option<Arc<Incarnation>>,
         from: Position,
         resumed: bool,
     ) -> Self {
@@ -142,10 +78,14 @@ impl Channel {
             adhoc: false,
             order: Order::Shared,
             has_ended: false,
+            is_leaving: false,
             alive: None,
         }
     }
 }
+
+/// The part by which a full list of channels grows.
+const GROWTH_PART: usize = 8;
 
 /// The channels of one session, by their ids. Nearly all sessions have one, which takes no memory of its own.
 #[derive(Default)]
@@ -157,23 +97,15 @@ pub(super) struct Channels {
     last_replay: Option<ChannelId>,
 }
 
-/// The replays of a session that go on at the same time. The others wait for their turn.
-const REPLAYS_AT_ONCE: usize = 4;
-/// Bytes that one replay may have found before others that go on together with it.
-const AHEAD_BYTES: usize = 64 * 1024;
-
-/// A replay, or several that go on together.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Turn {
-    Alone(ChannelId),
-    Of(u64),
-}
-
 impl Channels {
-    /// Adds a channel, on which nothing is sent yet.
-    pub(super) fn add(&mut self, channel: Channel, outbound: &mut Outbound) {
-        outbound.add_channel(channel.id, channel.acks.from());
+    /// Adds a channel, on which nothing is sent yet. Delivery begins behind `from`.
+    pub(super) fn add(&mut self, channel: Channel, from: Position, outbound: &mut Outbound) {
+        outbound.add_channel(channel.id, from);
         self.replays += usize::from(channel.catch_up.is_some());
+        if self.all.len() == self.all.capacity() {
+            // Sessions keep their channels. Room that stays empty would cost as much as they do.
+            self.all.reserve_exact(1 + self.all.len() / GROWTH_PART);
+        }
         // Ids only rise.
         self.all.push(channel);
     }
@@ -199,6 +131,11 @@ impl Channels {
 
     pub(super) fn get(&self, id: ChannelId) -> Option<&Channel> {
         self.all.get(self.place(id)?)
+    }
+
+    /// Returns the client's name for a channel.
+    pub(super) fn handle(&self, id: ChannelId) -> Option<&str> {
+        self.get(id)?.handle.as_deref()
     }
 
     pub(super) fn get_mut(&mut self, id: ChannelId) -> Option<&mut Channel> {
@@ -313,85 +250,6 @@ impl Channels {
         all.filter_map(|channel| channel.catch_up.as_deref_mut())
     }
 
-    /// Takes out the replay of the channel whose turn it is. Several take turns; the rest wait until one of those
-    /// is done, and those of a group until that `is_complete`.
-    pub(super) fn take_next_replay(
-        &mut self,
-        is_complete: impl Fn(u64) -> bool,
-    ) -> Option<(ChannelId, Box<CatchUp>)> {
-        let going_on = self.going_on(is_complete);
-        let behind = |id: &&ChannelId| self.last_replay.is_none_or(|last| **id > last);
-        let next = going_on.iter().find(behind).or(going_on.first());
-        let id = *next?;
-        self.last_replay = Some(id);
-        let mut catch_up = self.take_replay(id)?;
-        catch_up.begun.get_or_insert_with(Instant::now);
-        Some((id, catch_up))
-    }
-
-    /// Returns the channels whose replays go on. Those that go on together count as one; one of them that is far
-    /// ahead waits for the others.
-    fn going_on(
-        &self,
-        is_complete: impl Fn(u64) -> bool,
-    ) -> SmallVec<[ChannelId; REPLAYS_AT_ONCE]> {
-        let mut turns: SmallVec<[Turn; REPLAYS_AT_ONCE]> = SmallVec::new();
-        let mut going_on = SmallVec::new();
-        for channel in &self.all {
-            let Some(catch_up) = channel.catch_up.as_deref() else {
-                continue;
-            };
-            let together = catch_up.together.as_ref();
-            if together.is_some_and(|of| !is_complete(of.group)) {
-                continue;
-            }
-            let turn = together.map_or(Turn::Alone(channel.id), |of| Turn::Of(of.group));
-            if !turns.contains(&turn) {
-                if turns.len() == REPLAYS_AT_ONCE {
-                    continue;
-                }
-                turns.push(turn);
-            }
-            if !self.waits_for_others(catch_up) {
-                going_on.push(channel.id);
-            }
-        }
-        going_on
-    }
-
-    /// Whether a replay has found all that there is, or so much that others of its group have to come up with it first.
-    fn waits_for_others(&self, catch_up: &CatchUp) -> bool {
-        let Some(together) = &catch_up.together else {
-            return false;
-        };
-        let is_far = together.bytes >= AHEAD_BYTES;
-        let least = || self.least_of_group(together.group);
-        together.progress != Progress::GoesOn
-            || (is_far && least().is_some_and(|least| catch_up.replay.done() > least))
-    }
-
-    /// Returns the position before which every replay of a group that goes on has looked at everything; `None` if
-    /// all are done.
-    pub(super) fn least_of_group(&self, group: u64) -> Option<Position> {
-        let going_on = self.of_group(group);
-        let going_on = going_on.filter(|(.., together)| together.progress == Progress::GoesOn);
-        going_on
-            .map(|(_, catch_up, _)| catch_up.replay.done())
-            .min()
-    }
-
-    /// Returns the replays of a group.
-    pub(super) fn of_group(
-        &self,
-        group: u64,
-    ) -> impl Iterator<Item = (ChannelId, &CatchUp, &Together)> {
-        self.all.iter().filter_map(move |channel| {
-            let catch_up = channel.catch_up.as_deref()?;
-            let together = catch_up.together.as_ref()?;
-            (together.group == group).then_some((channel.id, catch_up, together))
-        })
-    }
-
     /// Returns the number of replays.
     pub(super) fn replays(&self) -> usize {
         self.replays
@@ -409,13 +267,6 @@ impl Channels {
         if let Some(channel) = self.get_mut(id) {
             channel.catch_up = Some(catch_up);
             self.replays += 1;
-        }
-    }
-
-    /// Notes that a channel's client is told everything up to `position`, though no event stands there.
-    pub(super) fn sent(&mut self, id: ChannelId, position: Position) {
-        if let Some(channel) = self.get_mut(id) {
-            channel.acks.sent(position, false);
         }
     }
 
@@ -452,23 +303,6 @@ impl Channels {
             .iter()
             .filter(|c| c.is_live() && c.order == Order::Shared);
         live.map(Channel::id)
-    }
-
-    /// Returns the channel whose replay has to be over first, and by when, if there is one.
-    pub(super) fn replay_deadline(&self, timeout: Duration) -> Option<(ChannelId, Instant)> {
-        if self.replays == 0 {
-            return None;
-        }
-        let catch_ups = self.all.iter().filter_map(|channel| {
-            let catch_up = channel.catch_up.as_deref()?;
-            let is_done = catch_up
-                .together
-                .as_ref()
-                .is_some_and(|of| of.progress != Progress::GoesOn);
-            let begun = catch_up.begun.filter(|_| !is_done)?;
-            Some((channel.id, begun + timeout))
-        });
-        catch_ups.min_by_key(|(_, by)| *by)
     }
 
     /// Forgets what is still to be replayed.

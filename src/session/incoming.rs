@@ -9,7 +9,10 @@ use std::{
 use smallvec::SmallVec;
 
 use super::{Broken, Incoming, Outcome, Session, heartbeat::Due, many::Several};
-use crate::protocol::{ChannelId, ClientMessage, Ending, Message};
+use crate::{
+    position::Position,
+    protocol::{ChannelId, ClientMessage, Ending, Message},
+};
 
 /// The answers to messages that may wait; a client that asks faster than it listens is not read.
 const ANSWERS_WAITING: usize = 64;
@@ -70,7 +73,6 @@ impl Session {
         }
         let live: SmallVec<[ChannelId; 4]> = self.channels.live().collect();
         for id in live {
-            self.channels.sent(id, applied);
             self.transport.outbound().advance_to(id, applied);
         }
         self.transport.outbound().advance_shared(applied);
@@ -100,8 +102,10 @@ impl Session {
             }
             Ok(ClientMessage::Ack(cursor)) => {
                 let applied = self.context.router.progress().position;
+                let outbound = self.transport.outbound();
                 for channel in self.channels.iter_mut() {
-                    channel.acks.take(&self.context, cursor, applied);
+                    let sent = outbound.queued(channel.id()).unwrap_or(Position::START);
+                    channel.acks.take(&self.context, cursor, sent, applied);
                 }
                 Ok(())
             }

@@ -5,13 +5,14 @@
 //! opens the channels, and tells the session of each in its place among the frames ([`order`]).
 
 mod closing;
+mod handles;
 mod opening;
 mod order;
 mod rate;
 mod together;
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::VecDeque,
     fmt,
     pin::Pin,
     sync::Arc,
@@ -22,10 +23,11 @@ use std::{
 use serde_json::Value;
 
 pub(crate) use self::opening::{ManyRequest, NotOpened, serve};
-use self::rate::Rate;
+use self::{handles::Handles, rate::Rate};
 use super::{
     Outcome, Session,
-    channel::{CatchUp, Order},
+    channel::{CatchUp, Channels, Order},
+    replay::Shared,
 };
 use crate::{
     access::Caller,
@@ -95,16 +97,6 @@ impl Refusal {
     }
 }
 
-/// The state of a handle that is in use.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Handle {
-    /// It is asked for, by the message of this number.
-    Asked(u64),
-    Open(ChannelId),
-    /// The client wants no more of it, and its end is on the way.
-    Leaving,
-}
-
 /// A message that waits for its turn.
 enum Due {
     /// With the refusals that are decided already.
@@ -115,11 +107,11 @@ enum Due {
 /// The part of a session that only those for many subscriptions have.
 pub(super) struct Several {
     subscriber: Arc<dyn Subscriber>,
-    handles: HashMap<Arc<str>, Handle>,
-    /// Those of these with filters of the client's own.
-    adhoc: HashSet<Arc<str>>,
+    handles: Handles,
     /// The number of the last `subscribe`.
     last_number: u64,
+    /// The pasts that replays read.
+    pub(super) pasts: Vec<Shared>,
     due: VecDeque<(Due, usize)>,
     /// Bytes of the messages that are due.
     due_bytes: usize,
@@ -151,15 +143,7 @@ impl Several {
 
     /// Whether everything that a message asked for has begun, or was refused.
     pub(super) fn is_complete(&self, number: u64) -> bool {
-        let mut states = self.handles.values();
-        states.all(|state| *state != Handle::Asked(number))
-    }
-
-    /// Whether some handles have not begun.
-    fn has_asked(&self) -> bool {
-        self.handles
-            .values()
-            .any(|state| matches!(state, Handle::Asked(_)))
+        self.handles.is_complete(number)
     }
 
     fn push(&mut self, due: Due, bytes: usize) {
@@ -170,6 +154,9 @@ impl Several {
     fn pop(&mut self) -> Option<Due> {
         let (due, bytes) = self.due.pop_front()?;
         self.due_bytes -= bytes;
+        if self.due.is_empty() {
+            self.due = VecDeque::new();
+        }
         Some(due)
     }
 }
@@ -225,7 +212,7 @@ impl Session {
     /// Takes the client's word that it has handled everything up to a cursor, on one channel or on all that are live.
     fn acknowledge(&mut self, cursor: crate::position::Cursor, handle: Option<&str>) {
         let applied = self.context.router.progress().position;
-        let shared = self.transport.outbound().queued_of_shared();
+        let outbound = self.transport.outbound();
         for channel in self.channels.iter_mut() {
             let is_meant = match handle {
                 Some(handle) => channel.handle.as_deref() == Some(handle),
@@ -234,11 +221,13 @@ impl Session {
             if !is_meant || channel.adhoc || channel.has_ended() {
                 continue;
             }
-            if channel.is_shared() {
-                // Whatever was for it up to there was sent.
-                channel.acks.sent(shared, false);
-            }
-            channel.acks.take(&self.context, cursor, applied);
+            // Whatever was for it up to there was sent.
+            let sent = if channel.is_shared() {
+                outbound.queued_of_shared()
+            } else {
+                outbound.queued(channel.id()).unwrap_or(Position::START)
+            };
+            channel.acks.take(&self.context, cursor, sent, applied);
         }
     }
 
@@ -249,7 +238,7 @@ impl Session {
             let Some(several) = &mut self.several else {
                 return Poll::Pending;
             };
-            if self.dialect.is_sse() && several.handles.is_empty() && self.transport.is_flushed() {
+            if self.dialect.is_sse() && several.handles.len() == 0 && self.transport.is_flushed() {
                 // Nothing can come any more, and the client can ask for nothing here.
                 return Poll::Ready(Outcome::Found(Ending::ClientLeft));
             }
@@ -261,7 +250,7 @@ impl Session {
             let had_room = several.has_room(self.context.socket.many_message_bytes);
             match several.due.front() {
                 None => return Poll::Pending,
-                Some((due, _)) if several.must_wait(due) => return Poll::Pending,
+                Some((due, _)) if several.must_wait(due, &self.channels) => return Poll::Pending,
                 Some(_) => {}
             }
             if !had_room {
@@ -290,20 +279,16 @@ impl Session {
             let Wanted { handle, .. } = &item;
             let refusal = match refusal {
                 Some(refusal) => Some(refusal),
-                None if several.handles.contains_key(handle) => Some(Refusal::InUse),
+                None if several.handles.has(handle, &self.channels) => Some(Refusal::InUse),
                 None if several.handles.len() >= most => Some(Refusal::TooManyHandles(most)),
-                None => (item.is_adhoc() && several.adhoc.len() >= most_adhoc)
+                None => (item.is_adhoc() && several.handles.adhoc() >= most_adhoc)
                     .then_some(Refusal::TooManyAdHoc(most_adhoc)),
             };
             if let Some(refusal) = refusal {
                 refused.push((Arc::clone(handle), refusal));
             } else {
-                several
-                    .handles
-                    .insert(Arc::clone(handle), Handle::Asked(number));
-                if item.is_adhoc() {
-                    several.adhoc.insert(Arc::clone(handle));
-                }
+                let handles = &mut several.handles;
+                handles.ask(Arc::clone(handle), number, item.is_adhoc());
                 wanted.push(item);
             }
         }
@@ -342,9 +327,11 @@ impl Session {
             return;
         };
         for (handle, outcome) in handles.into_iter().zip(outcomes) {
-            // Those that were granted come through the outbox.
-            if let Err(refused) = outcome {
-                self.free(&handle);
+            // Those that were granted come through the outbox. One may have come where the answer was late.
+            if let Err(refused) = outcome
+                && let Some(several) = &mut self.several
+                && several.handles.refuse(&handle)
+            {
                 self.say_refused(&handle, &refused.problem, refused.retry_after_ms);
             }
         }
@@ -354,11 +341,13 @@ impl Session {
         let Some(several) = &mut self.several else {
             return;
         };
-        if let Some(state) = several.handles.get_mut(handle)
-            && let Handle::Open(channel) = *state
+        let id = several.handles.find(handle, &self.channels);
+        if let Some(channel) = id.and_then(|id| self.channels.get_mut(id))
+            && !channel.is_leaving
         {
-            *state = Handle::Leaving;
-            several.to_end.push_back((channel, Ending::Unsubscribed));
+            channel.is_leaving = true;
+            let leaving = (channel.id(), Ending::Unsubscribed);
+            several.to_end.push_back(leaving);
         }
     }
 
@@ -376,6 +365,7 @@ impl Session {
                 several.ending = None;
             }
             let Some((id, ending)) = several.to_end.pop_front() else {
+                several.to_end = VecDeque::new();
                 return;
             };
             let key = ChannelKey {
@@ -421,25 +411,26 @@ impl Session {
     }
 
     /// Notes that the last words of a channel are queued: its handle can be used again.
-    fn free(&mut self, handle: &str) {
-        if let Some(several) = &mut self.several {
-            several.handles.remove(handle);
-            several.adhoc.remove(handle);
+    fn free(&mut self, id: ChannelId) {
+        if let Some(several) = &mut self.several
+            && let Some(channel) = self.channels.get(id)
+        {
+            several.handles.close(channel, &self.channels);
         }
     }
 }
 
 impl Several {
     /// Whether a message is to wait: a handle that it names is on its way in or out.
-    fn must_wait(&self, due: &Due) -> bool {
+    fn must_wait(&self, due: &Due, channels: &Channels) -> bool {
+        let is_leaving = |handle: &str| {
+            let id = self.handles.find(handle, channels);
+            let channel = id.and_then(|id| channels.get(id));
+            channel.is_some_and(|channel| channel.is_leaving)
+        };
         match due {
-            Due::Subscribe(asked, _) => asked
-                .items
-                .iter()
-                .any(|item| self.handles.get(&item.handle) == Some(&Handle::Leaving)),
-            Due::Unsubscribe(handle) => {
-                matches!(self.handles.get(&**handle), Some(Handle::Asked(_)))
-            }
+            Due::Subscribe(asked, _) => asked.items.iter().any(|item| is_leaving(&item.handle)),
+            Due::Unsubscribe(handle) => self.handles.asked_by(handle).is_some(),
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     position::Cursor,
     protocol::Ending,
     router::{
-        Attach, AttachError, Incarnation,
+        Attach, AttachError,
         outbox::Receiver,
         registry::{AliveGuard, Closed},
     },
@@ -42,6 +42,7 @@ pub(super) async fn open(
         refuse(answer, AttachError::Unavailable);
         return None;
     };
+    #[cfg(test)]
     let subscription = request.subscription.clone();
     let attach = Attach {
         id: request.subscription,
@@ -71,11 +72,7 @@ pub(super) async fn open(
         };
         #[cfg(test)]
         super::fault::strike_beginning(&subscription);
-        let incarnation = Incarnation {
-            id: subscription.as_str().into(),
-            since: attached.since,
-        };
-        let channel = Channel::new(incarnation, &attached, resumed);
+        let channel = Channel::new(&attached, resumed);
         let context = Arc::clone(&context);
         let proof = (request.caller, request.refresher);
         let session = Session::new(context, key, proof, request.dialect, outbox, carrier);

@@ -4,7 +4,9 @@
 //! of its subscription, each in its own place. When the rest fits one answer of the router, the channel is live from the
 //! end of that answer on; `router::subscribe` says why nothing is lost or repeated there.
 
+mod compiling;
 mod pick;
+mod share;
 mod source;
 
 use std::{
@@ -14,11 +16,14 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bson::{DateTime, RawDocumentBuf};
+use bson::DateTime;
 
+pub(super) use self::share::Shared;
 use self::{
+    compiling::Compiling,
     pick::{Judgement, Picked},
-    source::{ArchivePages, Source},
+    share::Share,
+    source::{ArchivePages, Stretch},
 };
 use super::NodeContext;
 use crate::{
@@ -26,11 +31,9 @@ use crate::{
     carrier::after_others,
     filter::{Filter, Limits},
     position::Position,
-    protocol::{Dialect, Frame, GapReason, Message},
-    router::{
-        LiveFrom, PastBatch, PastChange, PastChangeKind, compile_off_thread, registry::ChannelKey,
-    },
-    subscription::{CompiledSubscription, DocumentKey, Subscription},
+    protocol::{Dialect, Frame, GapReason},
+    router::{LiveFrom, PastBatch, PastChange, PastChangeKind, registry::ChannelKey},
+    subscription::{DocumentKey, Subscription},
 };
 
 /// The changes, and the bytes of events, that a replay looks at before other tasks get a turn.
@@ -40,13 +43,6 @@ const BYTES_A_TURN: usize = 256 * 1024;
 const STEPS_A_TURN: u64 = 10_000_000;
 
 type Asking<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-/// A subscription that is being compiled, on a thread that serves no sockets.
-struct Compiling {
-    reading: Asking<Vec<CompiledSubscription>>,
-    /// It takes effect at this position; `None`: at the beginning.
-    at: Option<Position>,
-}
 
 /// The outcome of looking further.
 #[derive(Clone, Copy)]
@@ -101,7 +97,10 @@ pub(super) struct Replay {
     next_change: usize,
     /// The end of the batches, where it lies beyond or within the last of them.
     until: Option<Until>,
-    source: Source,
+    /// `None` once nothing more is to be read.
+    past: Option<Share>,
+    /// True if the batches are not of the backlog: nearer sources may hold them too.
+    is_far: bool,
     archive: ArchivePages,
     /// Nothing behind this is delivered: the channel ends there.
     limit: Option<Position>,
@@ -109,10 +108,11 @@ pub(super) struct Replay {
 }
 
 /// The end of the batches at hand.
+#[derive(Clone)]
 struct Until {
     /// With them, everything up to here is known.
     position: Position,
-    /// The channel is live from there on.
+    /// The channels are live from there on.
     live: Option<LiveFrom>,
 }
 
@@ -157,11 +157,19 @@ pub(super) struct Beginning {
 }
 
 impl Replay {
-    pub(super) fn new(beginning: Beginning) -> Self {
+    /// Returns a replay. It reads the past together with others that begin at the same point, if there are `shared`
+    /// pasts.
+    pub(super) fn new(beginning: Beginning, shared: Option<&mut Vec<Shared>>) -> Self {
         let shown = beginning.subscription;
         let limits = Limits::from(&beginning.context.limits);
         let compiling = Compiling::of(&shown.document, &limits, None);
         let policies = beginning.context.router.credentials().policies();
+        let (key, from) = (beginning.key, beginning.from);
+        let (context, attached_at) = (Arc::clone(&beginning.context), beginning.attached_at);
+        let past = match shared {
+            Some(all) => Share::among(all, key, context, from, attached_at),
+            None => Share::alone(key, context, from, attached_at),
+        };
         Self {
             key: beginning.key,
             subscription: shown.key(),
@@ -186,7 +194,8 @@ impl Replay {
             batches: VecDeque::new(),
             next_change: 0,
             until: None,
-            source: Source::Backlog,
+            past: Some(past),
+            is_far: false,
             archive: ArchivePages::default(),
             limit: None,
             turn: Turn::whole(),
@@ -203,10 +212,17 @@ impl Replay {
         self.done
     }
 
-    /// Returns the bytes that it holds.
+    /// Returns the bytes that it holds. Those that it shares with others are told once.
     pub(super) fn held(&self) -> usize {
         let replies = self.batches.iter().map(|batch| batch.reply.as_bytes());
-        replies.map(<[u8]>::len).sum::<usize>() + self.archive.held()
+        let replies = replies.map(<[u8]>::len).sum::<usize>();
+        let sharers = self.past.as_ref().map_or(1, Share::sharers);
+        replies / sharers.max(1) + self.archive.held()
+    }
+
+    /// Reads no more: those who read together with it do not wait for it.
+    pub(super) fn leave(&mut self) {
+        self.past = None;
     }
 
     /// Makes `position` the last that is delivered: the channel ends there.
@@ -258,10 +274,40 @@ impl Replay {
             if let Some(until) = self.until.take() {
                 return Poll::Ready(self.end_of_stretch(until, out));
             }
-            if let Some(found) = ready!(self.poll_source(cx)) {
+            let Some(past) = &self.past else {
+                return Poll::Pending;
+            };
+            let stretch = ready!(past.poll(cx, self.done, self.shown.tenant()));
+            if let Some(found) = self.take(stretch) {
                 return Poll::Ready(found);
             }
         }
+    }
+
+    /// Takes a part of the past, to look through it. It may be nothing, for a reason.
+    fn take(&mut self, stretch: Stretch) -> Option<Found> {
+        self.next_change = 0;
+        match stretch {
+            Stretch::Near {
+                batches,
+                until,
+                is_of_backlog,
+            } => {
+                self.batches = batches.into();
+                self.until = Some(until);
+                self.is_far = !is_of_backlog;
+            }
+            Stretch::Page { batch, of } => {
+                self.batches.push_back(batch);
+                self.archive.open_page(of, self.done);
+                self.is_far = true;
+            }
+            Stretch::Nothing(found, done) => {
+                self.done = self.done.max(done);
+                return Some(found);
+            }
+        }
+        None
     }
 
     /// Comes to the end of the batches at hand, which is the end of the replay if the channel is live from there. If
@@ -273,11 +319,12 @@ impl Replay {
         let Some(live) = live else {
             return Found::Frames;
         };
-        let untold = live.invalid.filter(|_| !self.is_told_invalid());
+        let untold = live.invalid_of(self.key);
+        let untold = untold.filter(|_| !self.is_told_invalid());
         if untold.is_some() && self.ends_on_gap {
             return Found::Untold;
         }
-        out.extend(untold.and_then(|invalid| self.updated(&invalid, position)));
+        out.extend(untold.and_then(|invalid| self.updated(invalid, position)));
         Found::Live(position)
     }
 
@@ -401,50 +448,5 @@ impl Replay {
             self.next_change -= 1;
         }
         waits || self.is_over()
-    }
-
-    /// Puts a compiled filter into force. Spans of the past in which the subscription was paused are not skipped.
-    fn compiled(&mut self, read: Vec<CompiledSubscription>) -> Option<Arc<Frame>> {
-        let at = self.compiling.take().and_then(|compiling| compiling.at);
-        let compiled = read.into_iter().next()?;
-        let expiry = compiled.subscription.expires_at;
-        self.expiry = expiry;
-        let Some(at) = at else {
-            self.past_expiry = expiry;
-            self.past_filter = compiled.filter().cloned().map(Arc::new);
-            self.filter = compiled.into_parts().1.map(Arc::new);
-            // If it was invalid at the attach, nothing matches behind that until the document changes, or its policy.
-            let stays = self.policy.is_ok() && self.is_told_invalid();
-            self.filter = self.filter.take().filter(|_| !stays);
-            return None;
-        };
-        self.done = self.done.max(at);
-        let (mut subscription, filter) = compiled.into_parts();
-        self.filter = filter.map(Arc::new);
-        self.policy = self.policies.of_document(&subscription.document);
-        if let Err(unbound) = &self.policy {
-            subscription.fault.get_or_insert(unbound.fault());
-        }
-        self.shown = subscription;
-        self.updated(&self.shown, at)
-    }
-
-    fn updated(&self, subscription: &Subscription, at: Position) -> Option<Arc<Frame>> {
-        if !self.dialect.has_messages() {
-            return None;
-        }
-        let cursor = at.cursor(self.context.encoder.deployment);
-        let json = subscription.to_json();
-        let message = Message::updated(&json, &cursor);
-        let frame = Frame::notice(&message, self.dialect, at);
-        Some(Arc::new(frame.counted(&self.context.encoder.budget)))
-    }
-}
-
-impl Compiling {
-    fn of(document: &RawDocumentBuf, limits: &Limits, at: Option<Position>) -> Self {
-        let reading = compile_off_thread(vec![document.clone()], limits.clone());
-        let reading = Box::pin(reading);
-        Self { reading, at }
     }
 }

@@ -16,14 +16,27 @@ impl Subscription {
         self.to_json_with(&[])
     }
 
+    /// Shows what a client brought as JSON: it has no id.
+    pub fn to_json_without_id(&self) -> String {
+        self.shown(&[], false)
+    }
+
     /// Shows the subscription as JSON, with warnings about its filter beside those about the document.
     pub fn to_json_with(&self, of_filter: &[String]) -> String {
+        self.shown(of_filter, true)
+    }
+
+    fn shown(&self, of_filter: &[String], has_id: bool) -> String {
         let mut out = String::with_capacity(self.document.as_bytes().len() * 2);
         let shown = ShownFields::of(&self.document).ok();
         let shown = shown.as_ref();
-        let id = self.field(shown, "_id").ok().flatten().map(plain_text);
         out.push_str(r#"{"id":"#);
-        write_string(&id.and_then(Result::ok).unwrap_or_default(), &mut out);
+        if has_id {
+            let id = self.field(shown, "_id").ok().flatten().map(plain_text);
+            write_string(&id.and_then(Result::ok).unwrap_or_default(), &mut out);
+        } else {
+            out.push_str("null");
+        }
         self.write_field(shown, "name", "null", &mut out);
         self.write_field(shown, "source", "\"events\"", &mut out);
         self.write_field(shown, "filter", "null", &mut out);

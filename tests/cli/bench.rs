@@ -77,6 +77,48 @@ async fn sockets_for_many_get_each_event_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn handles_are_subscribed_no_faster_than_the_service_takes_them() {
+    let service = Service::start_with(|config| {
+        config.socket.items = 7;
+        config.socket.subscribes_per_second = 50;
+        config.socket.subscribe_burst = 10;
+    })
+    .await;
+    let arguments = [
+        "--connections=2",
+        "--subscriptions=40",
+        "--handles=40",
+        "--rate=20",
+        "--duration=500ms",
+        "--json",
+    ];
+    let figures = figures(&bench(&service, &arguments));
+    let accepted = figures["events"]["accepted"].as_u64().unwrap();
+    assert_eq!(figures["handles"]["connected"], 80, "{figures}");
+    assert_eq!(figures["messages"]["received"], accepted * 2, "{figures}");
+    assert_eq!(figures["notReached"], serde_json::json!([]), "{figures}");
+    check_clean(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_handles_than_a_socket_may_have_are_a_shortfall_that_says_so() {
+    let service = Service::start_with(|config| config.socket.handles = 3).await;
+    let arguments = [
+        "--connections=1",
+        "--handles=4",
+        "--rate=10",
+        "--duration=300ms",
+        "--json",
+    ];
+    let text = bench(&service, &arguments).stdout;
+    assert!(
+        text.contains("may have 3 handles (socket.handles)"),
+        "{text}"
+    );
+    check_clean(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_sockets_of_a_run_present_its_token() {
     let service = Service::start_with(|config| config.auth = Auth::Required).await;
     let key = admin_key(&service.config);

@@ -6,10 +6,10 @@ use tidegate::config::Config;
 use crate::support::{Service, Socket};
 
 /// Elements of the event. Only the last meets any condition of the filter.
-const ELEMENTS: usize = 45_000;
+pub(crate) const ELEMENTS: usize = 45_000;
 
 /// Makes a filter that takes far too many steps on [`event`], and few on anything else.
-fn filter() -> Value {
+pub(crate) fn filter() -> Value {
     let elements: Vec<_> = (0..100)
         .map(|n| json!({"$elemMatch": {"x": {"$gt": n}}}))
         .collect();
@@ -17,7 +17,7 @@ fn filter() -> Value {
     json!({"type": "tick", "$and": [all, all, all, all]})
 }
 
-fn event(elements: usize) -> Value {
+pub(crate) fn event(elements: usize) -> Value {
     let mut data = vec![json!({"x": 0}); elements];
     data.push(json!({"x": 1_000}));
     json!({"a": data})

@@ -13,14 +13,14 @@ use crate::{
 };
 
 /// A mongod of the test's own.
-struct Database {
-    mongod: Mongod,
+pub(crate) struct Database {
+    pub(crate) mongod: Mongod,
     client: Client,
-    config: Config,
+    pub(crate) config: Config,
 }
 
 impl Database {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let mut options = options();
         options.oplog_size_mb = 8;
         options.arguments = vec!["--syncdelay".to_owned(), "1".to_owned()];
@@ -38,7 +38,7 @@ impl Database {
     }
 
     /// Writes enough to overrun the oplog.
-    async fn lose_history(&self) {
+    pub(crate) async fn lose_history(&self) {
         let store = Store::connect(&self.config).await.unwrap();
         let lost = self.fill().await;
         while store.oplog_begin().await.unwrap().unwrap() <= lost {

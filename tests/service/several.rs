@@ -3,6 +3,7 @@
 mod acks;
 mod adhoc;
 mod ahead;
+mod archive;
 mod bounds;
 mod cuts;
 mod ends;

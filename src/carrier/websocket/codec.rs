@@ -16,7 +16,7 @@ use tokio::{net::TcpStream, task::yield_now};
 use tungstenite::{
     Message, Utf8Bytes,
     error::{CapacityError, Error},
-    protocol::{CloseFrame, WebSocketContext, frame::coding::CloseCode},
+    protocol::{CloseFrame, Role, WebSocketContext, frame::coding::CloseCode},
 };
 
 use super::{CONTROL_BYTES, Tls, WebSocket};
@@ -24,6 +24,8 @@ use crate::protocol::Ending;
 
 /// Bytes read before other tasks get a turn.
 pub(super) const READ_TURN_BYTES: usize = 16 * 1024;
+/// A message of this size leaves a buffer behind that is worth giving back.
+const LARGE_BYTES: usize = 1024;
 /// The codec's wording of its answer to a close code that may not be sent (RFC 6455, section 7.4).
 const CODE_REFUSED: &str = "Protocol violation";
 
@@ -70,6 +72,7 @@ struct Side<'a> {
     wire: Wire<'a>,
     tls: Option<&'a mut Tls>,
     control: &'a mut Vec<u8>,
+    unread: &'a mut usize,
 }
 
 /// The reading side of the TCP connection.
@@ -81,10 +84,12 @@ struct Wire<'a> {
 
 impl Read for Side<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match &mut self.tls {
+        let read = match &mut self.tls {
             None => self.wire.read(buf),
             Some(tls) => tls.read(&mut self.wire, buf),
-        }
+        };
+        *self.unread += read.as_ref().copied().unwrap_or(0);
+        read
     }
 }
 
@@ -128,12 +133,39 @@ impl WebSocket {
             },
             tls: self.tls.as_mut(),
             control: &mut self.control,
+            unread: &mut self.unread,
         };
         (&mut self.codec, side)
     }
 
+    /// Notes a message that the codec has given. Its frame had so many bytes at the least (RFC 6455, section 5.2), and
+    /// more if the client was lavish with its header, or sent it in several.
+    fn note_given(&mut self, payload: usize) {
+        const HEADER: usize = 6;
+        let length = match payload {
+            0..126 => 0,
+            126..0x1_0000 => 2,
+            _ => 8,
+        };
+        self.unread = self.unread.saturating_sub(HEADER + length + payload);
+        self.has_grown |= payload >= LARGE_BYTES;
+    }
+
+    /// Gives the codec's buffer back, if that has grown. It is empty for sure where everything that was read was given:
+    /// that counts too little, never too much.
+    fn give_buffer_back(&mut self) {
+        if self.has_grown && self.unread == 0 {
+            self.has_grown = false;
+            let config = *self.codec.get_config();
+            self.codec =
+                WebSocketContext::from_partially_read(Vec::new(), Role::Server, Some(config));
+        }
+    }
+
     /// Makes the codec send what it still has to send, and nothing after that.
     pub(super) fn silence(&mut self) {
+        // From here on it knows that it closes, and is not to forget that.
+        self.unread += 1;
         let (codec, mut side) = self.sides();
         // It returns an error if the handshake is over already.
         if let Err(error) = codec.close(&mut side, None) {
@@ -160,7 +192,13 @@ impl WebSocket {
                 return Poll::Pending;
             }
             let (codec, mut side) = self.sides();
-            let incoming = match codec.read(&mut side) {
+            let read = codec.read(&mut side);
+            if let Ok(message) = &read
+                && !message.is_close()
+            {
+                self.note_given(message.len());
+            }
+            let incoming = match read {
                 Ok(Message::Text(text)) => Incoming::Text(text),
                 Ok(Message::Binary(payload)) => Incoming::Binary(payload),
                 Ok(Message::Pong(_)) => Incoming::Pong,
@@ -171,6 +209,7 @@ impl WebSocket {
                         return self.end_turn(cx);
                     }
                     self.at_rest = true;
+                    self.give_buffer_back();
                     continue;
                 }
                 Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => continue,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, sync::atomic::Ordering::Relaxed, tim
 
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
-use tokio::{io::AsyncWriteExt as _, net::TcpStream, task::JoinSet, time::Instant};
+use tokio::{net::TcpStream, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{plan::Plan, status_line::StatusLine};
@@ -15,8 +15,6 @@ use crate::client::{
 
 /// Time for the `connected` of all open sockets.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(30);
-/// The items of one `subscribe`: as many as a service takes that was not told otherwise.
-const ITEMS: usize = 100;
 /// The pause between two looks at the counters.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -128,17 +126,11 @@ async fn open(
         return counting::open(host, &path, client.token()).await;
     }
     let path = client.path(&["socket"]);
-    let (mut stream, first) = counting::open(host, &path, client.token()).await?;
-    let mut messages = Vec::new();
+    let (mut stream, mut first) = counting::open(host, &path, client.token()).await?;
     let items: Vec<Value> = ids
         .enumerate()
         .map(|(handle, id)| json!({"handle": handle.to_string(), "subscription": id}))
         .collect();
-    for items in items.chunks(ITEMS) {
-        let message = json!({"type": "subscribe", "items": items}).to_string();
-        counting::write_text(&message, &mut messages);
-    }
-    let written = stream.write_all(&messages).await;
-    written.map_err(|error| error.to_string())?;
+    counting::subscribe(&mut stream, &mut first, items).await?;
     Ok((stream, first))
 }

@@ -11,9 +11,9 @@ use super::{
     tally::Tally,
 };
 
-const TEXT: u8 = 1;
+pub(super) const TEXT: u8 = 1;
 const CLOSE: u8 = 8;
-const PING: u8 = 9;
+pub(super) const PING: u8 = 9;
 /// The longest payload of a control frame (RFC 6455, section 5.5).
 const CONTROL_PAYLOAD_BYTES: usize = 125;
 
@@ -94,19 +94,14 @@ impl Receiver {
 }
 
 /// Whether a message is an event. Others begin with another type.
-fn is_event(payload: &[u8]) -> bool {
+pub(super) fn is_event(payload: &[u8]) -> bool {
     !payload.starts_with(br#"{"type":""#) || payload.starts_with(br#"{"type":"event""#)
 }
 
 fn other(tally: &Tally, frame: &Frame<'_>) {
     if frame.payload.starts_with(br#"{"type":"connected""#) {
         tally.connected.fetch_add(1, Relaxed);
-    } else if [
-        br#"{"type":"refused""#.as_slice(),
-        br#"{"type":"ended","handle""#,
-    ]
-    .iter()
-    .any(|begin| frame.payload.starts_with(begin))
+    } else if is_refusal(frame.payload) || frame.payload.starts_with(br#"{"type":"ended","handle""#)
     {
         tally.refused.fetch_add(1, Relaxed);
     } else if frame.payload.starts_with(br#"{"type":"gap""#) {
@@ -114,12 +109,19 @@ fn other(tally: &Tally, frame: &Frame<'_>) {
     }
 }
 
+/// Whether a message refuses a handle for good: not one that may be asked for again.
+fn is_refusal(payload: &[u8]) -> bool {
+    const AGAIN: &[u8] = br#""retryAfterMs""#;
+    let is_refused = payload.starts_with(br#"{"type":"refused""#);
+    is_refused && payload.windows(AGAIN.len()).all(|part| part != AGAIN)
+}
+
 fn micros_between(sent: u64, now: u64) -> u32 {
     u32::try_from(now.saturating_sub(sent)).unwrap_or(u32::MAX)
 }
 
 /// Writes a pong as a client must send it: masked, here with zeros.
-fn pong(payload: &[u8], answer: &mut Vec<u8>) {
+pub(super) fn pong(payload: &[u8], answer: &mut Vec<u8>) {
     let payload = &payload[..payload.len().min(CONTROL_PAYLOAD_BYTES)];
     let length = u8::try_from(payload.len()).unwrap_or(0);
     answer.extend([0x8a, 0x80 | length, 0, 0, 0, 0]);
@@ -146,6 +148,7 @@ mod tests {
             text(&format!(r#"{{"type":"event","sent":{sent}}}"#)),
             text(r#"{"type":"gap"}"#),
             text(r#"{"type":"refused","handle":"1"}"#),
+            text(r#"{"type":"refused","handle":"3","problem":{},"retryAfterMs":50}"#),
             text(r#"{"type":"ended","handle":"2"}"#),
         ]
         .concat();

@@ -1,8 +1,12 @@
 //! The channels of each subscription.
 
-use std::{collections::HashMap, hash::Hash};
+use std::{collections::HashMap, hash::Hash, sync::Arc};
 
 use super::channel::{ChannelEntry, ChannelKey};
+use crate::router::table::Incarnation;
+
+/// The part by which a full list grows.
+const GROWTH_PART: usize = 8;
 
 /// The channels of each subscription that has some.
 #[derive(Debug)]
@@ -16,8 +20,10 @@ pub(super) struct BySubscription<S> {
 #[derive(Default, Debug)]
 struct Channels {
     all: Vec<ChannelEntry>,
+    /// The incarnation that their sessions know.
+    incarnation: Option<Arc<Incarnation>>,
     /// The number of those on sessions for many subscriptions: most subscriptions have none.
-    many: usize,
+    many: u32,
 }
 
 impl<S> Default for BySubscription<S> {
@@ -46,9 +52,23 @@ impl<S: Copy + Eq + Hash> BySubscription<S> {
         self.all.get(&subscription).is_some_and(|of| of.many > 0)
     }
 
+    /// Returns an incarnation of a subscription that has channels, shared by all who ask for the same.
+    pub(super) fn share(&mut self, subscription: S, wanted: Incarnation) -> Arc<Incarnation> {
+        let Some(of) = self.all.get_mut(&subscription) else {
+            return Arc::new(wanted);
+        };
+        let shared = of.incarnation.take().filter(|known| **known == wanted);
+        let shared = shared.unwrap_or_else(|| Arc::new(wanted));
+        Arc::clone(of.incarnation.insert(shared))
+    }
+
     pub(super) fn push(&mut self, subscription: S, channel: ChannelEntry) {
         let of = self.all.entry(subscription).or_default();
-        of.many += usize::from(channel.dialect.is_of_many());
+        of.many += u32::from(channel.dialect.is_of_many());
+        if of.all.len() == of.all.capacity() {
+            // Nearly all have one channel, and some very many: neither is to pay for room that stays empty.
+            of.all.reserve_exact((of.all.len() / GROWTH_PART).max(1));
+        }
         of.all.push(channel);
     }
 
@@ -60,7 +80,7 @@ impl<S: Copy + Eq + Hash> BySubscription<S> {
     ) -> Option<(ChannelEntry, Option<ChannelKey>)> {
         let of = self.all.get_mut(&subscription)?;
         let channel = of.all.swap_remove(index);
-        of.many -= usize::from(channel.dialect.is_of_many());
+        of.many -= u32::from(channel.dialect.is_of_many());
         let moved = of.all.get(index).map(|moved| moved.key);
         if of.all.is_empty() {
             self.all.remove(&subscription);

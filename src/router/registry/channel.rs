@@ -6,7 +6,7 @@ use super::session::SessionKey;
 use crate::{
     position::Position,
     protocol::{ChannelId, Dialect},
-    router::{alive::Closed, outbox::Sender},
+    router::outbox::Sender,
 };
 
 /// Names a channel on this node: its session, and its number there. Never used twice.
@@ -35,8 +35,6 @@ pub(crate) struct NewChannel {
     pub close_on_gap: bool,
     /// Bytes of the copy of the subscription that the channel holds while it catches up.
     pub copy_bytes: usize,
-    /// Resolves when the kernel has taken the channel's last bytes, or the socket is closed.
-    pub closed: Closed,
     /// The client's name for it, where a session has many.
     pub handle: Option<Arc<str>>,
     /// True if its subscription is an ad-hoc one.
@@ -46,42 +44,95 @@ pub(crate) struct NewChannel {
 /// One subscription on a session.
 ///
 /// It holds the outbox and the dialect of its session, so that delivering an event looks nothing up.
+/// There can be a million on a node, so it holds no more than that.
 #[derive(Debug)]
 pub(crate) struct ChannelEntry {
     pub key: ChannelKey,
     pub outbox: Sender,
+    handle: Option<Arc<str>>,
+    /// Channels that start at one point share it.
+    from: Arc<Position>,
+    /// Documents have fewer than 2^32 bytes.
+    copy_bytes: u32,
     pub dialect: Dialect,
-    pub(super) new: NewChannel,
+    phase: Phase,
+    close_on_gap: bool,
+    adhoc: bool,
 }
 
 impl ChannelEntry {
+    /// Returns a channel that starts at `from`.
+    pub(super) fn new(
+        key: ChannelKey,
+        (outbox, dialect): (Sender, Dialect),
+        from: Arc<Position>,
+        new: NewChannel,
+    ) -> Self {
+        let mut channel = Self {
+            key,
+            outbox,
+            handle: new.handle,
+            from,
+            copy_bytes: 0,
+            dialect,
+            phase: new.phase,
+            close_on_gap: new.close_on_gap,
+            adhoc: new.adhoc,
+        };
+        channel.set_copy_bytes(new.copy_bytes);
+        channel
+    }
+
     /// Events up to here are not delivered.
     pub(crate) fn from(&self) -> Position {
-        self.new.from
+        *self.from
+    }
+
+    /// Returns the bytes of the copy of the subscription that it holds while it catches up.
+    pub(super) fn copy_bytes(&self) -> usize {
+        self.copy_bytes as usize
+    }
+
+    pub(super) fn set_copy_bytes(&mut self, bytes: usize) {
+        self.copy_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+    }
+
+    /// Switches it to live, from `from` on.
+    pub(super) fn make_live(&mut self, from: Arc<Position>) {
+        self.phase = Phase::Live;
+        self.copy_bytes = 0;
+        if *from > *self.from {
+            self.from = from;
+        }
     }
 
     /// Returns the client's name for it, where its session has many.
     pub(crate) fn handle(&self) -> Option<&str> {
-        self.new.handle.as_deref()
+        self.handle.as_deref()
     }
 
     pub(crate) fn phase(&self) -> Phase {
-        self.new.phase
+        self.phase
+    }
+
+    /// Whether its subscription is an ad-hoc one.
+    pub(super) fn is_adhoc(&self) -> bool {
+        self.adhoc
     }
 
     /// Whether it gets events as they come.
     pub(crate) fn is_live(&self) -> bool {
-        self.new.phase == Phase::Live
+        self.phase == Phase::Live
     }
 
     /// Whether it gets what was just committed at `position`.
     pub(crate) fn gets(&self, position: Position) -> bool {
-        self.is_live() && self.new.from < position
+        self.is_live() && self.from() < position
     }
 
     /// Whether a gap ends it.
     pub(crate) fn ends_on_gap(&self) -> bool {
-        ends_on_gap(self.dialect, self.new.close_on_gap)
+        ends_on_gap(self.dialect, self.close_on_gap)
     }
 }
 
@@ -99,7 +150,6 @@ impl NewChannel {
             phase: Phase::Live,
             close_on_gap: false,
             copy_bytes: 0,
-            closed: crate::router::alive::AliveGuard::new().1,
             handle: None,
             adhoc: false,
         }

@@ -43,6 +43,7 @@ pub(crate) struct NewSession {
 pub(crate) struct SessionEntry<S> {
     pub(crate) new: NewSession,
     pub(crate) opened_at: SystemTime,
+    /// In the order of their ids, which only rise.
     channels: SmallVec<[Place<S>; 1]>,
     next_channel: ChannelId,
 }
@@ -52,7 +53,7 @@ pub(crate) struct SessionEntry<S> {
 struct Place<S> {
     id: ChannelId,
     subscription: S,
-    index: usize,
+    index: u32,
 }
 
 impl<S: Copy> SessionEntry<S> {
@@ -72,28 +73,41 @@ impl<S: Copy> SessionEntry<S> {
         self.channels.push(Place {
             id,
             subscription,
-            index,
+            index: number(index),
         });
         id
     }
 
     /// Removes a channel; returns its place.
     pub(super) fn remove(&mut self, id: ChannelId) -> Option<(S, usize)> {
-        let at = self.channels.iter().position(|place| place.id == id)?;
-        let place = self.channels.swap_remove(at);
-        Some((place.subscription, place.index))
+        let place = self.channels.remove(self.at(id)?);
+        Some((place.subscription, place.index as usize))
     }
 
     /// Notes that a channel stands at `index` now.
     pub(super) fn moved(&mut self, id: ChannelId, index: usize) {
-        if let Some(place) = self.channels.iter_mut().find(|place| place.id == id) {
-            place.index = index;
+        if let Some(at) = self.at(id) {
+            self.channels[at].index = number(index);
         }
     }
 
     pub(super) fn place(&self, id: ChannelId) -> Option<(S, usize)> {
-        let place = self.channels.iter().find(|place| place.id == id)?;
-        Some((place.subscription, place.index))
+        let place = &self.channels[self.at(id)?];
+        Some((place.subscription, place.index as usize))
+    }
+
+    fn at(&self, id: ChannelId) -> Option<usize> {
+        self.channels
+            .binary_search_by_key(&id, |place| place.id)
+            .ok()
+    }
+
+    /// Returns what resolves when a channel is closed.
+    pub(crate) fn closed(&self, id: ChannelId) -> Closed {
+        match self.new.closes {
+            Closes::WithItsChannel => self.new.closed.clone(),
+            Closes::Alone => self.new.closed.of(id),
+        }
     }
 
     /// Returns the channels with their subscriptions.
@@ -111,6 +125,11 @@ impl<S: Copy> SessionEntry<S> {
     pub(super) fn last(&self) -> Option<ChannelId> {
         self.channels.last().map(|place| place.id)
     }
+}
+
+/// Returns a place among the channels of a subscription, of which a node has far fewer than 2^32.
+fn number(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

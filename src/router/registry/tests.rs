@@ -205,7 +205,7 @@ impl World {
         );
         let (mut open, mut copied) = (0, 0);
         for channel in self.registry.channels() {
-            copied += channel.new.copy_bytes;
+            copied += channel.copy_bytes();
             open += 1;
             let of = self.registry.subscription_of(channel.key).unwrap();
             let found = self.registry.of(of).iter().filter(|c| c.key == channel.key);

@@ -1,17 +1,12 @@
 //! The beginning of a session for many subscriptions.
 
-use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    panic::AssertUnwindSafe,
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::VecDeque, panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::{Handle, NotSubscribed, Rate, Several, Subscriber};
+use super::{Handles, NotSubscribed, Rate, Several, Subscriber};
 use crate::{
     access::Caller,
     carrier::Carrier,
@@ -156,9 +151,9 @@ impl Several {
         let (per_second, burst) = (settings.subscribes_per_second, settings.subscribe_burst);
         Self {
             subscriber,
-            handles: HashMap::new(),
-            adhoc: HashSet::new(),
+            handles: Handles::default(),
             last_number: FIRST,
+            pasts: Vec::new(),
             due: VecDeque::new(),
             due_bytes: 0,
             under_way: None,
@@ -176,7 +171,8 @@ impl Several {
 /// The outcome of what the request itself asks for.
 #[derive(Default)]
 struct First {
-    granted: Vec<Arc<str>>,
+    /// Each with whether its filter is the client's own.
+    granted: Vec<(Arc<str>, bool)>,
     refused: Vec<(Arc<str>, NotSubscribed)>,
 }
 
@@ -187,22 +183,25 @@ impl First {
         caller: Arc<Caller>,
         asked: Asked,
     ) -> Self {
-        let handles = asked.items.iter().map(|item| Arc::clone(&item.handle));
+        let handles = asked.items.iter();
+        let handles = handles.map(|item| (Arc::clone(&item.handle), item.is_adhoc()));
         let handles: Vec<_> = handles.collect();
         let subscribing = Arc::clone(subscriber).subscribe(session, caller, FIRST, asked);
         let mut first = Self::default();
         for (handle, outcome) in handles.into_iter().zip(subscribing.await) {
             match outcome {
                 Ok(()) => first.granted.push(handle),
-                Err(problem) => first.refused.push((handle, problem)),
+                Err(problem) => first.refused.push((handle.0, problem)),
             }
         }
         first
     }
 
-    fn handles(&self) -> HashMap<Arc<str>, Handle> {
-        let granted = self.granted.iter();
-        let asked = granted.map(|handle| (Arc::clone(handle), Handle::Asked(FIRST)));
-        asked.collect()
+    fn handles(&self) -> Handles {
+        let mut handles = Handles::default();
+        for (handle, is_adhoc) in &self.granted {
+            handles.ask(Arc::clone(handle), FIRST, *is_adhoc);
+        }
+        handles
     }
 }

@@ -13,13 +13,12 @@ use std::{
 
 use smallvec::SmallVec;
 
-use super::{Handle, Several, cursor_of_end};
+use super::cursor_of_end;
 use crate::{
     carrier::Place,
     position::Position,
     protocol::{ChannelId, Ending, Frame, FrameKind, GapReason, Head, Message, To},
     router::{
-        Incarnation,
         opened::Opened,
         outbox::{End, Entry, Taken, entry::ToSeveral},
         registry::{ChannelKey, ends_on_gap},
@@ -113,6 +112,7 @@ impl Session {
             return;
         };
         channel.order = Order::Shared;
+        self.transport.outbound().join(id);
         let handle = channel.handle.clone().unwrap_or_default();
         let cursor = cursor.cursor(self.context.router.deployment());
         self.say(&Message::live(&handle, &cursor));
@@ -210,7 +210,8 @@ impl Session {
         if !self.dialect.is_sse() {
             return None;
         }
-        let some_begin = self.several.as_deref().is_some_and(Several::has_asked);
+        let several = self.several.as_deref();
+        let some_begin = several.is_some_and(|several| several.handles.has_asked());
         let lowest = self.lowest_standing().filter(|_| !some_begin);
         let id = lowest.map(|lowest| lowest.cursor(self.context.router.deployment()));
         let several = self.several.as_deref_mut()?;
@@ -252,16 +253,12 @@ impl Session {
             number,
             adhoc,
             subscription,
-            since,
+            incarnation,
             start,
             may_ack,
             wish,
             alive,
         } = opened;
-        let incarnation = Incarnation {
-            id: (&*wish.subscription).into(),
-            since,
-        };
         let mut channel = Channel::at(id, incarnation, start.from, wish.acknowledged);
         channel.acks.allow(may_ack);
         channel.adhoc = adhoc;
@@ -281,9 +278,6 @@ impl Session {
             from: start.from,
             gap: start.gap.map(|reason| (reason, after)),
         };
-        if let Some(several) = &mut self.several {
-            several.handles.insert(handle, Handle::Open(id));
-        }
         let ahead = start.from > start.attached_at;
         let ends_on_gap = ends_on_gap(self.dialect, wish.close_on_gap);
         if start.replay {
@@ -300,24 +294,33 @@ impl Session {
                 greeting: Some(greeting),
                 ends_on_gap,
             }));
-            self.channels.add(channel, self.transport.outbound());
+            self.add_under(channel, &handle, start.from);
             return;
         }
         if ahead {
             channel.order = Order::Aligning;
         }
-        self.channels.add(channel, self.transport.outbound());
+        self.add_under(channel, &handle, start.from);
         if !ahead {
+            self.transport.outbound().join(id);
             self.transport.outbound().advance_shared(start.from);
         }
         self.greet_under(id, &greeting, true, ahead);
     }
 
+    fn add_under(&mut self, channel: Channel, handle: &str, from: Position) {
+        let id = channel.id();
+        self.channels.add(channel, from, self.transport.outbound());
+        if let Some(several) = &mut self.several {
+            several.handles.open(id, handle, &self.channels);
+        }
+    }
+
     /// Whether the client still waits for a channel.
     fn is_asked(&self, opened: &Opened) -> bool {
         let several = self.several.as_deref();
-        let state = several.and_then(|several| several.handles.get(&opened.handle));
-        state == Some(&Handle::Asked(opened.number))
+        let asked = several.and_then(|several| several.handles.asked_by(&opened.handle));
+        asked == Some(opened.number)
     }
 
     /// Queues the first message of a channel, and the gap that was known before it.
@@ -405,7 +408,7 @@ impl Session {
         let id_of_stream = self.id_of_stream();
         let bytes = message.encode_whole(self.dialect, id_of_stream.as_deref());
         self.transport.outbound().push_channel_end(id, bytes);
-        self.free(&handle);
+        self.free(id);
     }
 
     /// Goes on with frames from the outbox and the replays, now that everything queued was written.

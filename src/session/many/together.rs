@@ -27,6 +27,7 @@ impl Session {
         mut catch_up: Box<CatchUp>,
         progress: Progress,
     ) -> Outgoing {
+        catch_up.replay.leave();
         if let Some(together) = &mut catch_up.together {
             let group = together.group;
             together.progress = progress;
@@ -59,6 +60,11 @@ impl Session {
                 self.channels.take_replay(id);
             }
         }
+        if self.channels.replays() == 0
+            && let Some(several) = &mut self.several
+        {
+            several.pasts = Vec::new();
+        }
     }
 }
 
@@ -67,22 +73,16 @@ impl Channels {
     /// looked so far.
     fn next_together(&mut self, group: u64) -> Option<(Arc<Frame>, SmallVec<[ChannelId; 4]>)> {
         let least = self.least_of_group(group);
-        let heads = self.of_group(group);
-        let heads = heads.filter_map(|(id, _, together)| Some((id, together.waiting.front()?)));
-        let (first, frame) = heads.min_by_key(|(_, frame)| frame.position)?;
+        let (first, frame) = self.first_of_group(group)?;
         if least.is_some_and(|least| frame.position >= least) {
             return None;
         }
-        let frame = Arc::clone(frame);
         // Each hears of its own document.
         let is_own = frame.kind == FrameKind::Tail("updated");
-        let same = |of: &Frame| {
-            of.position == frame.position && of.kind == frame.kind && of.bytes == frame.bytes
-        };
         let heads = self.of_group(group);
         let to = heads.filter(|(id, _, together)| {
             let head = together.waiting.front();
-            *id == first || (!is_own && head.is_some_and(|head| same(head)))
+            *id == first || (!is_own && head.is_some_and(|head| is_same(head, &frame)))
         });
         let to: SmallVec<[ChannelId; 4]> = to.map(|(id, ..)| id).collect();
         for id in &to {
@@ -92,4 +92,31 @@ impl Channels {
         }
         Some((frame, to))
     }
+
+    /// Returns the first frame that waits in a group, and a channel that it is for. Where several have one position, as
+    /// on a page of the archive, it is one that nobody has behind another: then all who get it have it first.
+    fn first_of_group(&self, group: u64) -> Option<(ChannelId, Arc<Frame>)> {
+        let waiting = || self.of_group(group).map(|(id, _, of)| (id, &of.waiting));
+        let at = waiting().filter_map(|(_, frames)| Some(frames.front()?.position));
+        let at = at.min()?;
+        let heads = || {
+            let heads = waiting().filter_map(|(id, frames)| Some((id, frames.front()?)));
+            heads.filter(|(_, frame)| frame.position == at)
+        };
+        let is_behind = |frame: &Frame| {
+            waiting().any(|(_, frames)| {
+                let here = frames.iter().take_while(|of| of.position == at);
+                here.skip(1).any(|of| is_same(of, frame))
+            })
+        };
+        let first = heads().find(|(_, frame)| !is_behind(frame));
+        let (id, frame) = first.or_else(|| heads().next())?;
+        Some((id, Arc::clone(frame)))
+    }
+}
+
+/// Whether two frames say the same.
+fn is_same(a: &Frame, b: &Frame) -> bool {
+    let alike = a.position == b.position && a.kind == b.kind;
+    alike && (std::ptr::eq(a, b) || a.bytes == b.bytes)
 }

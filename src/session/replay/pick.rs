@@ -9,7 +9,7 @@ use std::{
 use bson::{RawDocument, RawDocumentBuf};
 use tokio::task::spawn_blocking;
 
-use super::{Compiling, Found, Replay, STEPS_A_TURN, Source};
+use super::{Compiling, Found, Replay, STEPS_A_TURN, share::Share};
 use crate::{
     filter::{Filter, Steps, TooExpensive},
     position::Position,
@@ -135,8 +135,12 @@ impl Replay {
     /// behind them.
     fn skip_to_attach(&mut self) {
         self.done = self.attached_at;
-        if !matches!(self.source, Source::Backlog) {
-            self.source = Source::Backlog;
+        if self.is_far {
+            // It goes on alone, from there.
+            let context = Arc::clone(&self.context);
+            let at = self.attached_at;
+            self.past = Some(Share::alone(self.key, context, at, at));
+            self.is_far = false;
             self.batches.clear();
             self.next_change = 0;
             self.until = None;

@@ -1,4 +1,4 @@
-//! The sources of a replay, from the nearest to the farthest: this node's backlog, the oplog, the archive.
+//! The sources of replays, from the nearest to the farthest: this node's backlog, the oplog, the archive.
 //!
 //! The backlog is asked first. If the client's position is older, an oplog reader brings the replay forward until the
 //! backlog reaches it; what the oplog has lost comes from the archive, up to a *seam* where the nearer sources take
@@ -11,19 +11,20 @@ use std::{
 
 use bson::DateTime;
 
-use super::{Asking, Found, Replay, Until};
+use super::{Asking, Found, Until};
 use crate::{
     history::{ArchiveReader, DeliveredIds, OplogShare, Refusal, Seam},
     position::Position,
     protocol::GapReason,
-    router::{BacklogAnswer, Busy, PastBatch, PastChange},
+    router::{BacklogAnswer, Busy, PastBatch, PastChange, registry::ChannelKey},
+    session::NodeContext,
 };
 
 /// A page, and its reader.
-pub(super) type Page = (ArchiveReader, Result<Option<Arc<PastBatch>>, Refusal>);
+type Page = (ArchiveReader, Result<Option<Arc<PastBatch>>, Refusal>);
 
 /// The source of the next batches.
-pub(super) enum Source {
+enum Source {
     /// The router is to be asked for its backlog.
     Backlog,
     /// The router was asked.
@@ -54,6 +55,13 @@ impl ArchivePages {
     /// Whether the first batch is a page of the archive.
     pub(super) fn is_page(&self) -> bool {
         self.page.is_some()
+    }
+
+    /// Begins with a page, before which the replay is at `done`.
+    pub(super) fn open_page(&mut self, of: Archive, done: Position) {
+        self.seam = of.seam;
+        self.lacks_some = of.lacks_some;
+        self.page = Some(done);
     }
 
     /// Skips the rest of the page.
@@ -95,14 +103,83 @@ impl ArchivePages {
     }
 }
 
-impl Replay {
-    /// Gets more batches. `None`: go on.
-    pub(super) fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Found>> {
+/// The past behind one position, as it is read from one source after the other.
+pub(super) struct Past {
+    context: Arc<NodeContext>,
+    /// Nothing beyond this can be read from the archive.
+    attached_at: Position,
+    source: Source,
+    has_begun: bool,
+    seam: Option<Seam>,
+    lacks_some: bool,
+}
+
+/// The position up to which those who read have looked at everything, and who they are.
+pub(super) struct Readers {
+    pub(super) done: Position,
+    pub(super) keys: Box<[ChannelKey]>,
+    pub(super) tenant: Option<Box<str>>,
+}
+
+/// A part of the past.
+#[derive(Clone)]
+pub(super) enum Stretch {
+    /// Of the backlog or the oplog. With these batches, everything up to the end is known.
+    Near {
+        batches: Vec<Arc<PastBatch>>,
+        until: Until,
+        is_of_backlog: bool,
+    },
+    /// A page of the archive.
+    Page { batch: Arc<PastBatch>, of: Archive },
+    /// Nothing, and the reason: the readers are at this position now.
+    Nothing(Found, Position),
+}
+
+/// The archive that a page is of.
+#[derive(Clone, Copy)]
+pub(super) struct Archive {
+    /// The point where the next source takes over.
+    pub(super) seam: Option<Seam>,
+    /// True if there may be events that the archive cannot show.
+    pub(super) lacks_some: bool,
+}
+
+impl Past {
+    pub(super) fn new(context: Arc<NodeContext>, attached_at: Position) -> Self {
+        Self {
+            context,
+            attached_at,
+            source: Source::Backlog,
+            has_begun: false,
+            seam: None,
+            lacks_some: false,
+        }
+    }
+
+    /// Whether anything was read, or asked for.
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
+    /// Reads the next part.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, readers: &Readers) -> Poll<Stretch> {
+        self.has_begun = true;
+        loop {
+            if let Some(stretch) = ready!(self.poll_source(cx, readers)) {
+                return Poll::Ready(stretch);
+            }
+        }
+    }
+
+    /// Goes on with the source. `None`: with another one.
+    fn poll_source(&mut self, cx: &mut Context<'_>, readers: &Readers) -> Poll<Option<Stretch>> {
+        let unavailable = Stretch::Nothing(Found::Unavailable, readers.done);
         match &mut self.source {
             Source::Backlog => {
-                let (context, key, from) = (Arc::clone(&self.context), self.key, self.done);
-                let patience = context.feed.replay_wait;
-                let asking = async move { context.router.backlog_after(key, from, patience).await };
+                let (router, keys) = (self.context.router.clone(), readers.keys.clone());
+                let (from, patience) = (readers.done, self.context.feed.replay_wait);
+                let asking = async move { router.backlog_after(keys, from, patience).await };
                 self.source = Source::BacklogAsked(Box::pin(asking));
             }
             Source::BacklogAsked(asking) => match ready!(asking.as_mut().poll(cx)) {
@@ -111,24 +188,27 @@ impl Replay {
                     up_to: position,
                     live,
                 }) => {
-                    self.batches = batches.into();
-                    self.until = Some(Until { position, live });
                     self.source = Source::Backlog;
+                    return Poll::Ready(Some(Stretch::Near {
+                        batches,
+                        until: Until { position, live },
+                        is_of_backlog: true,
+                    }));
                 }
                 Ok(BacklogAnswer::TooOld(start)) => {
-                    let (history, from) = (self.context.history.clone(), self.done);
-                    let tenant = self.shown.tenant().map(Into::into);
+                    let (history, from) = (self.context.history.clone(), readers.done);
+                    let tenant = readers.tenant.clone();
                     let asking = Box::pin(async move { history.oplog_after(tenant, from).await });
                     self.source = Source::OplogAsked(asking, start);
                 }
-                Err(Busy) => return Poll::Ready(Some(Found::Unavailable)),
+                Err(Busy) => return Poll::Ready(Some(unavailable)),
             },
             Source::OplogAsked(asking, start) => {
                 let start = *start;
                 match ready!(asking.as_mut().poll(cx)) {
                     Ok(reader) => self.source = Source::Oplog(reader),
-                    Err(Refusal::Busy) => return Poll::Ready(Some(Found::Unavailable)),
-                    Err(Refusal::Lost) => return Poll::Ready(self.go_to_archive(start)),
+                    Err(Refusal::Busy) => return Poll::Ready(Some(unavailable)),
+                    Err(Refusal::Lost) => return Poll::Ready(self.go_to_archive(start, readers)),
                 }
             }
             Source::Oplog(reader) => match ready!(reader.poll_next(cx)) {
@@ -136,41 +216,45 @@ impl Replay {
                     // The oplog may be ahead of this node. Changes that the router has not applied yet come from the
                     // router: else they would come twice.
                     let here = self.context.router.progress().position;
-                    self.until = Some(Until {
-                        position: batch.position.min(here),
-                        live: None,
-                    });
                     if batch.position > here {
                         self.source = Source::Backlog;
                     }
-                    self.batches.push_back(batch);
+                    return Poll::Ready(Some(Stretch::Near {
+                        until: Until {
+                            position: batch.position.min(here),
+                            live: None,
+                        },
+                        batches: vec![batch],
+                        is_of_backlog: false,
+                    }));
                 }
                 None => self.source = Source::Backlog,
             },
-            Source::ArchiveAsked(_) | Source::ArchivePage(_) => return self.poll_archive(cx),
+            Source::ArchiveAsked(_) | Source::ArchivePage(_) => {
+                return self.poll_archive(cx, readers);
+            }
         }
         Poll::Ready(None)
     }
 
-    /// Turns to the archive: the oplog does not reach back to this replay, and the backlog begins at `start`. The archive
-    /// holds no changes of the subscription, so nothing beyond the attach can be read from it: the client has to begin
+    /// Turns to the archive: the oplog does not reach back to the readers, and the backlog begins at `start`. The archive
+    /// holds no changes of subscriptions, so nothing beyond the attach can be read from it: the clients have to begin
     /// anew.
-    fn go_to_archive(&mut self, start: Position) -> Option<Found> {
-        let to = start.min(self.attached_at);
-        if to <= self.done {
-            return Some(Found::Unavailable);
+    fn go_to_archive(&mut self, start: Position, readers: &Readers) -> Option<Stretch> {
+        let (from, to) = (readers.done, start.min(self.attached_at));
+        if to <= from {
+            return Some(Stretch::Nothing(Found::Unavailable, from));
         }
-        let (history, from) = (self.context.history.clone(), self.done);
-        let tenant = self.shown.tenant().map(Into::into);
+        let (history, tenant) = (self.context.history.clone(), readers.tenant.clone());
         let asking = async move { history.archive_after(tenant, from, to).await };
         self.source = Source::ArchiveAsked(Box::pin(asking));
         None
     }
 
-    fn poll_archive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Found>> {
+    fn poll_archive(&mut self, cx: &mut Context<'_>, readers: &Readers) -> Poll<Option<Stretch>> {
         match std::mem::replace(&mut self.source, Source::Backlog) {
-            Source::ArchiveAsked(asking) => self.poll_archive_asked(cx, asking),
-            Source::ArchivePage(asking) => self.poll_archive_page(cx, asking),
+            Source::ArchiveAsked(asking) => self.poll_archive_asked(cx, asking, readers.done),
+            Source::ArchivePage(asking) => self.poll_archive_page(cx, asking, readers.done),
             other => {
                 self.source = other;
                 Poll::Ready(None)
@@ -182,23 +266,25 @@ impl Replay {
         &mut self,
         cx: &mut Context<'_>,
         mut asking: Asking<Result<ArchiveReader, Refusal>>,
-    ) -> Poll<Option<Found>> {
+        done: Position,
+    ) -> Poll<Option<Stretch>> {
         let Poll::Ready(opened) = asking.as_mut().poll(cx) else {
             self.source = Source::ArchiveAsked(asking);
             return Poll::Pending;
         };
         let Ok(reader) = opened else {
-            return Poll::Ready(Some(Found::Unavailable));
+            return Poll::Ready(Some(Stretch::Nothing(Found::Unavailable, done)));
         };
         let kept_from = reader.kept_from;
-        self.archive.seam = Some(reader.seam());
-        self.archive.lacks_some = reader.lacks_some;
+        self.seam = Some(reader.seam());
+        self.lacks_some = reader.lacks_some;
         self.source = next_page(reader);
-        Poll::Ready(if kept_from > self.done {
-            let after = std::mem::replace(&mut self.done, kept_from);
-            Some(Found::Gap(GapReason::HistoryLost, after, kept_from))
+        Poll::Ready(if kept_from > done {
+            let gap = Found::Gap(GapReason::HistoryLost, done, kept_from);
+            Some(Stretch::Nothing(gap, kept_from))
         } else {
-            self.archive.lacks_some.then_some(Found::Lacking)
+            let lacks_some = self.lacks_some;
+            lacks_some.then_some(Stretch::Nothing(Found::Lacking, done))
         })
     }
 
@@ -206,7 +292,8 @@ impl Replay {
         &mut self,
         cx: &mut Context<'_>,
         mut asking: Asking<Page>,
-    ) -> Poll<Option<Found>> {
+        done: Position,
+    ) -> Poll<Option<Stretch>> {
         let Poll::Ready((reader, page)) = asking.as_mut().poll(cx) else {
             self.source = Source::ArchivePage(asking);
             return Poll::Pending;
@@ -214,14 +301,16 @@ impl Replay {
         Poll::Ready(match page {
             Ok(Some(batch)) => {
                 batch.charge_to_waiting(&self.context.encoder.budget);
-                self.batches.push_back(batch);
-                self.archive.page = Some(self.done);
                 // It is polled when this page is delivered.
                 self.source = next_page(reader);
-                None
+                let of = Archive {
+                    seam: self.seam,
+                    lacks_some: self.lacks_some,
+                };
+                Some(Stretch::Page { batch, of })
             }
             Ok(None) => None,
-            Err(_) => Some(Found::Unavailable),
+            Err(_) => Some(Stretch::Nothing(Found::Unavailable, done)),
         })
     }
 }

@@ -239,7 +239,6 @@ impl World {
         let (Some(since), true) = (made, running) else {
             return;
         };
-        let (alive, closed) = crate::router::registry::AliveGuard::new();
         let new = NewChannel {
             close_on_gap: kind == Kind::EndsOnGap,
             from: at(self.now),
@@ -248,13 +247,14 @@ impl World {
             } else {
                 Phase::Live
             },
-            closed: closed.clone(),
             ..NewChannel::live()
         };
         let session = self.clients[client].key;
         let Some(key) = self.registry.open_channel(session, subscription, new) else {
             return;
         };
+        let socket = &self.registry.session(session).expect("it runs").new.closed;
+        let (closed, alive) = (socket.of(key.id), socket.guard(key.id));
         let channel = Channel::new(key, subscription, kind, self.now, since, closed);
         self.clients[client].add(channel, incarnation(subscription, since), alive);
     }
@@ -394,13 +394,14 @@ impl World {
         };
         let acks = client.real.iter_mut();
         let key = client.channels[channel].key;
+        let sent = client.outbound.queued(key.id).unwrap_or(Position::START);
         let Some(own) = acks.into_iter().find(|own| own.id() == key.id) else {
             return;
         };
         if client.state != State::Running {
             return;
         }
-        let acknowledged = own.acks.acknowledge(at(read), at(self.now));
+        let acknowledged = own.acks.acknowledge(at(read), sent, at(self.now));
         let to = acknowledged.expect("nothing is read that was not sent");
         let channel = &mut client.channels[channel];
         channel.acked = channel.acked.max(read);

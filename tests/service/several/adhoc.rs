@@ -4,7 +4,7 @@ use bson::doc;
 use serde_json::{Value, json};
 
 use super::kit::{event, open, subscribe, tell, until};
-use crate::{kit::insert_events, support::Service};
+use crate::{dear, kit::insert_events, support::Service};
 
 async fn bring(socket: &mut crate::support::Socket, handle: &str, filter: Value) -> Value {
     tell(
@@ -121,5 +121,38 @@ async fn filters_outlive_the_collection_of_subscriptions() {
     );
     insert_events(&service, "a", 0..1).await;
     assert_eq!(event(&socket.message().await), (vec!["own"], 0));
+    service.stop().await;
+}
+
+/// A client does not know who else brings the same filter.
+#[tokio::test(flavor = "multi_thread")]
+async fn equal_filters_are_not_bounded_as_one_subscription_is() {
+    let service =
+        Service::start_with(|config| config.limits.connections_per_subscription = 1).await;
+    let mut socket = open(&service).await;
+    for handle in ["a", "b", "c"] {
+        bring(&mut socket, handle, json!({"type": "a"})).await;
+    }
+    insert_events(&service, "a", 0..1).await;
+    let message = socket.message().await;
+    assert_eq!(event(&message), (vec!["a", "b", "c"], 0));
+    service.stop().await;
+}
+
+/// It has no id that anybody could be told of.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_that_becomes_invalid_is_told_without_an_id() {
+    let service = Service::start().await;
+    let mut socket = open(&service).await;
+    bring(&mut socket, "dear", dear::filter()).await;
+    service.publish("tick", dear::event(dear::ELEMENTS)).await;
+    let updated = socket.message().await;
+    assert_eq!(
+        (&updated["type"], &updated["handle"]),
+        (&json!("updated"), &json!("dear"))
+    );
+    let subscription = &updated["subscription"];
+    assert_eq!(subscription["id"], Value::Null, "{updated}");
+    assert_eq!(subscription["status"], "invalid", "{updated}");
     service.stop().await;
 }

@@ -102,8 +102,12 @@ fn of_server() -> Vec<(&'static str, Value)> {
     );
     let updated = message(
         "updated",
-        "The subscription's document changed.",
-        json!({"handle": handle(), "subscription": schema("Subscription"), "cursor": cursor()}),
+        "The subscription's document changed. What the client brought has no id.",
+        json!({
+            "handle": handle(),
+            "subscription": {"anyOf": [schema("Subscription"), adhoc()]},
+            "cursor": cursor(),
+        }),
     );
     let reasons: Vec<_> = GapReason::ALL.iter().map(|reason| reason.token()).collect();
     let gap = message(
@@ -132,6 +136,20 @@ fn of_server() -> Vec<(&'static str, Value)> {
             and_perhaps(and_perhaps(ended(), marks()), detail()),
         ),
     ]
+}
+
+/// Describes what a client brought, as it is shown.
+fn adhoc() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "id": {"type": "null"},
+            "filter": {"type": "object"},
+            "status": {"enum": ["active", "invalid"]},
+            "error": {"type": "string"},
+        },
+        "required": ["id", "filter", "status"],
+    })
 }
 
 fn ended() -> Value {

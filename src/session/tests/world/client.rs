@@ -196,8 +196,13 @@ impl Client {
 
     pub(super) fn add(&mut self, channel: Channel, incarnation: Incarnation, alive: AliveGuard) {
         let resumed = channel.kind == Kind::Live;
-        let real = channel::Channel::at(channel.key.id, incarnation, at(channel.from), resumed);
-        self.real.add(real, &mut self.outbound);
+        let real = channel::Channel::at(
+            channel.key.id,
+            Some(Arc::new(incarnation)),
+            at(channel.from),
+            resumed,
+        );
+        self.real.add(real, at(channel.from), &mut self.outbound);
         self.real.keep_alive(channel.key.id, alive);
         self.channels.push(channel);
         self.by_channel.push(Vec::new());
