@@ -227,6 +227,8 @@ async fn a_node_that_has_just_started_knows_of_earlier_deletes() {
     let config = one.config.clone();
     one.stop().await;
     let again = Service::on(config).await;
+    let there = async || !ids(&again).await.is_empty();
+    again.until("its first sign of life is stored", there).await;
     let name = &ids(&again).await[0];
     let later = completed(&again, &without).await;
     assert_eq!(of(&later, &names[0]), ("none", 0));

@@ -433,6 +433,7 @@ async fn an_event_of_another_program_has_its_place_and_its_time_everywhere() {
             stored.count_documents(undated).await.unwrap() == 0
         })
         .await;
+    service.catch_up().await;
     for (order, expected) in [("asc", [0, 1, 2, 3]), ("desc", [3, 2, 1, 0])] {
         let page = service
             .get(&format!("/subscriptions/{id}/events?order={order}"))
