@@ -29,6 +29,7 @@ mod alive;
 mod backlog;
 mod change;
 mod charge;
+mod incarnation;
 mod lock;
 mod narrow;
 mod notify;
@@ -59,12 +60,13 @@ pub(crate) use self::compile::compile_off_thread;
 pub(crate) use self::credentials::{SharedCredentials, Withheld};
 pub(crate) use self::encode::EventEncoder;
 pub(crate) use self::handle::{Applied, Busy, Connection, RouterHandle};
+pub(crate) use self::incarnation::Incarnation;
 pub(crate) use self::observe::{EndedRight, Observations, Observed, ObserverInbox, ObserverInput};
 pub(crate) use self::refresh::{RefreshError, Refreshed};
 pub(crate) use self::several::{AdHoc, OpenSession, OpenedSession, Subscribe, Subscribed};
 pub(crate) use self::subscribe::{Attach, AttachError, Attached, BacklogAnswer, LiveFrom};
 pub(crate) use self::table::TableBuilder;
-pub(crate) use self::table::{Capacity, Counted, Incarnation, Occupancy, Table};
+pub(crate) use self::table::{Capacity, Counted, Occupancy, Table};
 use self::{
     backlog::Backlog,
     credentials::near,

@@ -350,7 +350,7 @@ mod tests {
         }
     }
 
-    /// Where the client sends a message in pieces, nobody can tell from outside that the codec is through with it.
+    /// If the client sends a message in pieces, nobody can tell from outside that the codec is through with it.
     #[tokio::test]
     async fn a_large_message_leaves_no_buffer_behind_and_what_follows_it_is_read() {
         let large = [b'x'; 1024];

@@ -7,8 +7,9 @@ use bson::DateTime;
 use super::{
     Reload, Router, answer,
     compile::compile_off_thread,
+    incarnation::Incarnation,
     observe::{EndedRight, Observed},
-    table::{Entry, Incarnation, Slot, Table},
+    table::{Entry, Slot, Table},
 };
 use crate::{
     access::{Holder, Right},

@@ -22,7 +22,7 @@ use std::{future::pending, sync::Arc, time::Instant};
 use bson::DateTime;
 use tokio::sync::mpsc;
 
-use super::{registry::Closed, table::Incarnation};
+use super::{incarnation::Incarnation, registry::Closed};
 use crate::{
     access::{Holder, Right},
     position::Position,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{alive::AliveGuard, table::Incarnation};
+use super::{alive::AliveGuard, incarnation::Incarnation};
 use crate::{
     position::{Cursor, Position},
     protocol::{ChannelId, GapReason},

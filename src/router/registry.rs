@@ -34,8 +34,8 @@ pub(crate) use self::{
 pub(crate) use super::alive::{AliveGuard, Closed};
 use super::{
     counters::ConnectionCounters,
+    incarnation::Incarnation,
     outbox::{End, Entry, Sender},
-    table::Incarnation,
 };
 use crate::{position::Position, protocol::Ending};
 

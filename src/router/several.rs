@@ -13,6 +13,7 @@ use super::{
     alive::Closed,
     answer,
     handle::RouterHandle,
+    incarnation::Incarnation,
     opened::{Opened, Wish},
     outbox::{self, Entry},
     registry::{ChannelKey, Closes, NewSession, SessionKey},
@@ -180,7 +181,7 @@ impl Router {
         let since = entry.since;
         let incarnation = (!is_adhoc).then(|| {
             let id = (&*wish.subscription).into();
-            let incarnation = table::Incarnation { id, since };
+            let incarnation = Incarnation { id, since };
             self.registry.share(admitted.slot, incarnation)
         });
         let opened = Opened {

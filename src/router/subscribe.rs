@@ -19,13 +19,14 @@ use tokio::sync::oneshot;
 use super::{
     Connection, Input, PastBatch, Router,
     handle::{Busy, RouterHandle},
+    incarnation::Incarnation,
     opened::{DeliveryStart, Wish},
     outbox,
     registry::{
         ChannelEntry, ChannelKey, Closed, Closes, NewChannel, NewSession, Phase, SessionKey,
         ends_on_gap,
     },
-    table::{Entry, Incarnation, Slot},
+    table::{Entry, Slot},
 };
 use crate::{
     access::{Caller, Credential, Quota, Refusal, tenant_bound},

@@ -30,8 +30,9 @@ use self::{
 
 pub(crate) use self::builder::TableBuilder;
 pub(crate) use self::capacity::{Capacity, Occupancy};
-pub(crate) use self::entry::{Entry, Incarnation};
+pub(crate) use self::entry::Entry;
 pub(crate) use self::holdings::Counted;
+use super::incarnation::Incarnation;
 use crate::{
     access::Sight,
     filter::{Effort, Filter, FilterIndex},

@@ -138,6 +138,7 @@ const ROOMS: [(&str, &[&str]); 5] = [
             "outbox",
             "opened",
             "alive",
+            "incarnation",
             "lock",
         ],
     ),

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, hash::Hash, sync::Arc};
 
 use super::channel::{ChannelEntry, ChannelKey};
-use crate::router::table::Incarnation;
+use crate::router::incarnation::Incarnation;
 
 /// The part by which a full list grows.
 const GROWTH_PART: usize = 8;

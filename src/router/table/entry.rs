@@ -4,20 +4,13 @@ use bson::Timestamp;
 
 use crate::{
     position::Position,
+    router::incarnation::Incarnation,
     subscription::{Status, Subscription, SubscriptionId},
 };
 
 /// The fault of a subscription that a full node knows by its id alone.
 const NO_ROOM: &str = "#: this node holds as many subscriptions as limits.subscriptions and limits.subscriptions_bytes \
                        allow; once there is room, it takes this one up when it is written again or the node restarts";
-
-/// One of the subscriptions that may follow each other under one id.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Incarnation {
-    pub id: SubscriptionId,
-    /// The position at which it was made, as this node's router saw it.
-    pub since: Position,
-}
 
 /// A subscription whose filter, if it is active, is in the index.
 #[derive(Debug)]

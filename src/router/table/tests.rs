@@ -378,3 +378,23 @@ fn a_reload_keeps_since_when_there_was_a_subscription() {
         [since, since, Position::START]
     );
 }
+
+/// However many clients bring a filter, it is matched once.
+#[test]
+fn equal_filters_of_clients_are_one_entry_of_the_index() {
+    let mut table = Table::default();
+    let mut bring = |number: i32| {
+        let document = doc! {"_id": ObjectId::from_bytes([0; 12]), "filter": {"x": number}};
+        let (subscription, filter) = compiled(&document).into_parts();
+        table.adhoc(subscription, |_| filter)
+    };
+    let slot = bring(1);
+    assert!((0..1_000).all(|_| bring(1) == slot));
+    let other = bring(2);
+    assert_ne!(other, slot);
+    assert_eq!(table.index.len(), 2);
+    assert_eq!(matched(&table, &doc! {"x": 1}), 1);
+    assert!(table.remove_adhoc(slot));
+    assert_eq!(table.index.len(), 1);
+    assert_eq!(matched(&table, &doc! {"x": 1}), 0);
+}
