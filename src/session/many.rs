@@ -8,6 +8,8 @@ mod closing;
 mod opening;
 mod order;
 mod rate;
+#[cfg(test)]
+mod tests;
 mod together;
 
 use std::{
