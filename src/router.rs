@@ -267,6 +267,35 @@ impl Router {
         }
     }
 
+    /// Applies the next input, if there is one; returns whether there was.
+    #[cfg(test)]
+    pub(crate) fn play(&mut self) -> bool {
+        use futures_util::FutureExt as _;
+        let Some(Some(input)) = receive(&mut self.feed, &mut self.inputs).now_or_never() else {
+            return false;
+        };
+        let applied = async {
+            self.apply(input).await;
+            self.hand_over().await;
+        };
+        applied.now_or_never().expect("nobody is waited for");
+        self.drop_unused();
+        true
+    }
+
+    /// Ends all sessions, because this node stops.
+    #[cfg(test)]
+    pub(crate) fn play_stop(&mut self) {
+        self.registry
+            .end_some(usize::MAX, Ending::Shutdown, self.position);
+    }
+
+    /// Returns observations to which nothing comes.
+    #[cfg(test)]
+    pub(crate) fn observations_of_nobody() -> Observations {
+        Observers::default().add()
+    }
+
     /// Forgets ad-hoc subscriptions that have no channel any more.
     fn drop_unused(&mut self) {
         for slot in self.registry.take_emptied() {

@@ -9,6 +9,8 @@ mod handles;
 mod opening;
 mod order;
 mod rate;
+#[cfg(test)]
+mod tests;
 mod together;
 
 use std::{

@@ -130,7 +130,7 @@ pub(crate) async fn serve(
 }
 
 impl Session {
-    fn welcome(&mut self, opened: &OpenedSession) {
+    pub(super) fn welcome(&mut self, opened: &OpenedSession) {
         let settings = &self.context.socket;
         let cursor = opened.position.cursor(self.context.router.deployment());
         let limits = json!({
@@ -145,7 +145,11 @@ impl Session {
 
 impl Several {
     /// Nothing is asked for yet.
-    fn new(context: &NodeContext, subscriber: Arc<dyn Subscriber>, dialect: Dialect) -> Self {
+    pub(super) fn new(
+        context: &NodeContext,
+        subscriber: Arc<dyn Subscriber>,
+        dialect: Dialect,
+    ) -> Self {
         let settings = &context.socket;
         let now = Instant::now();
         let (per_second, burst) = (settings.subscribes_per_second, settings.subscribe_burst);

@@ -49,7 +49,7 @@ struct Course {
     cursors: Vec<String>,
     next: i32,
     /// True if a subscription has changed since every handle and every socket had everything. Where they resume from
-    /// different points then, they may rightly get different events: a replay goes by the filter that it meets.
+    /// different points then, they may rightly be told different things: a replay goes by the subscription that it meets.
     changed: bool,
 }
 
@@ -128,8 +128,8 @@ impl Course {
             .filter(|offer| offer.own.is_none())
             .collect();
         let id = &stored[self.random.random_range(0..stored.len())].id;
+        self.changed = true;
         let change = if self.random.random_bool(0.5) {
-            self.changed = true;
             json!({"filter": filter(&some_kinds(&mut self.random))})
         } else {
             json!({"name": self.next.to_string()})

@@ -8,7 +8,9 @@ use tidegate::{
     protocol::Dialect,
 };
 
-use crate::rig::record::{Begin, Connection, Heard, Kinds, Notebook, Over, Version, read_message};
+use crate::rig::record::{
+    Begin, Connection, Heard, Kinds, Notebook, Over, Refusal, Version, read_message,
+};
 
 /// Something that a client listens to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -202,7 +204,7 @@ impl Handles {
             last: None,
             leaves: false,
         };
-        let mut connection = self.connection(&nothing, &None);
+        let mut connection = self.connection(&nothing, None);
         connection.over = Over::Left;
         connection
             .heard
@@ -211,8 +213,8 @@ impl Handles {
             .note(|notes| notes.connections.push(connection));
     }
 
-    fn connection(&self, handle: &Handle, after: &Option<String>) -> Connection {
-        let after = after.as_deref().and_then(position);
+    fn connection(&self, handle: &Handle, after: Option<&str>) -> Connection {
+        let after = after.and_then(position);
         Connection {
             client: self.client.clone(),
             node: self.node,
@@ -264,7 +266,7 @@ impl Handles {
         self.heard += 1;
         if kind == "gap" {
             self.past = None;
-        } else if self.heard % 50 == 0 {
+        } else if self.heard.is_multiple_of(50) {
             self.past.clone_from(&self.cursor);
         }
     }
@@ -290,7 +292,7 @@ impl Handles {
             return;
         };
         if let Some(handle) = all.first_mut() {
-            let mut connection = self.connection(handle, &asked);
+            let mut connection = self.connection(handle, asked.as_deref());
             let heard = match handle.wish {
                 Wish::Stored(_) => read_message(message),
                 Wish::Own(kinds) => Some(Heard::Connected {
@@ -406,7 +408,8 @@ impl Handles {
                     .note(|notes| notes.not_found.insert(id.clone()));
                 Some(id)
             }
-            (Some(429 | 503), _) => {
+            (Some(status @ (500 | 503)), _) => {
+                self.note_refusal(status, message);
                 let handle = self.first(name)?;
                 if handle.leaves {
                     // The `unsubscribe` behind it finds nothing.
@@ -422,6 +425,22 @@ impl Handles {
                 None
             }
         }
+    }
+
+    /// Notes a refusal that has to say when to come back, as one of a call is noted.
+    fn note_refusal(&self, status: u64, message: &Value) {
+        let refusal = Refusal {
+            node: self.node,
+            call: "subscribe",
+            status: status.try_into().unwrap_or_default(),
+            retry_after: message["retryAfterMs"].is_u64(),
+            problem: message["problem"]["type"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
+        };
+        self.notebook
+            .note(|notes| *notes.refusals.entry(refusal).or_default() += 1);
     }
 
     fn remove_first(&mut self, name: &str) -> Option<Handle> {
