@@ -10,9 +10,7 @@ use crate::protocol::{Ending, GapReason};
 
 /// Returns the messages of both sides, by name.
 pub(super) fn all() -> Vec<(&'static str, Value)> {
-    let endings = Ending::ALL;
-    let tokens: Vec<_> = endings.iter().map(|ending| ending.token()).collect();
-    let codes: Vec<_> = endings.iter().map(|ending| ending.code()).collect();
+    let (tokens, codes): (Vec<_>, Vec<_>) = endings().unzip();
     let reasons: Vec<_> = GapReason::ALL.iter().map(|reason| reason.token()).collect();
     let cursor = || schema("Cursor");
     let mut all = vec![
@@ -112,6 +110,12 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
     all.extend(about_credentials());
     all.extend(many::all());
     all
+}
+
+/// Returns the token and the code of each ending.
+fn endings() -> impl Iterator<Item = (&'static str, u16)> {
+    let all = Ending::ALL.into_iter();
+    all.map(|ending| (ending.token(), ending.code()))
 }
 
 /// Returns the messages about the end of a credential.
