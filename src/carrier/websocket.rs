@@ -331,12 +331,11 @@ mod tests {
     /// Returns a frame as a client sends it.
     fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
         let mut frame = vec![first];
-        match u8::try_from(payload.len()) {
-            Ok(len @ 0..126) => frame.push(0x80 | len),
-            _ => {
-                frame.push(0x80 | 126);
-                frame.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
-            }
+        if let Ok(len @ 0..126) = u8::try_from(payload.len()) {
+            frame.push(0x80 | len);
+        } else {
+            frame.push(0xFE);
+            frame.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
         }
         frame.extend([0; 4]);
         frame.extend(payload);

@@ -113,7 +113,7 @@ impl fmt::Debug for Closed {
         f.debug_struct("Closed")
             .field("number", &self.number)
             .field("is_closed", &self.is_closed())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -294,7 +294,7 @@ impl Client {
                     .as_str()
                     .unwrap()
                     .parse()
-                    .unwrap()
+                    .unwrap();
             }
             "gap" => {}
             _ => panic!("{message}"),
