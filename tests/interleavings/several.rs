@@ -17,7 +17,7 @@ use super::{
 const A: ChannelId = ChannelId::FIRST;
 const B: ChannelId = ChannelId::FIRST.next();
 
-/// What a session has got of a channel: the length of a frame and whether it was marked, or a beginning (0) or an end
+/// A part of what a session has got of a channel: the length of a frame and whether it was marked, a beginning (0) or an end
 /// (nothing).
 type Got = (Option<usize>, bool);
 

@@ -14,7 +14,7 @@ use crate::{
     support::{Service, Socket, admin_key},
 };
 
-/// What a client may do.
+/// The rights of a client.
 const SCOPES: [&str; 2] = ["events:read", "subscriptions:read"];
 
 /// A credential that can be taken away.
