@@ -113,7 +113,7 @@ pub(crate) async fn run(size: &Size, most: Option<f64>) -> Result<Vec<Row>> {
         }
     }
     sides.stop().await?;
-    Ok(rows(&all, making, size, most))
+    Ok(rows(&all, &making, size, most))
 }
 
 /// Returns the ways that are possible here, with their credentials.
@@ -201,7 +201,7 @@ impl Cost {
     }
 }
 
-fn rows(all: &[Measured], making: Vec<Cost>, size: &Size, most: Option<f64>) -> Vec<Row> {
+fn rows(all: &[Measured], making: &[Cost], size: &Size, most: Option<f64>) -> Vec<Row> {
     let figures = |measured: &Measured| {
         [&measured.per_second, &measured.cpu_micros].map(|figures| median(figures.clone()))
     };

@@ -64,22 +64,22 @@ pub(crate) async fn run(size: &Size, most: f64) -> Result<Vec<Row>> {
 }
 
 /// Measures one round of a side.
-async fn samples(side: &Tidegate, size: &Size) -> Result<Vec<i64>> {
+async fn samples(side: &Tidegate, load: &Size) -> Result<Vec<i64>> {
     let (client, id) = side.client_of(ACCOUNT)?;
     let (mut socket, _) = socket::connect_at(&client, id, &Start::Unset).await?;
-    let count = size.events;
+    let count = load.events;
     let reading = tokio::spawn(async move {
-        let mut samples = Vec::with_capacity(count);
+        let mut heard = Vec::with_capacity(count);
         for _ in 0..count {
             let text = socket::next_text(&mut socket).await?;
             let now = now_micros();
             let message: serde_json::Value = serde_json::from_str(&text)?;
-            samples.push(now - message["event"]["sent"].as_i64().unwrap_or(0));
+            heard.push(now - message["event"]["sent"].as_i64().unwrap_or(0));
         }
-        anyhow::Ok(samples)
+        anyhow::Ok(heard)
     });
     let event = doc! {"tenant": tenant(0), "data": {"account": ACCOUNT, "fill": "x".repeat(180)}};
-    publish(&side.node, size.rate, count, &event).await?;
+    publish(&side.node, load.rate, count, &event).await?;
     reading.await?
 }
 

@@ -86,8 +86,8 @@ impl Tidegate {
         let filters = population.filters();
         let stride = population.tenants as usize;
         let mut ids = vec![String::new(); filters.len()];
-        for first in 0..stride.min(filters.len()) {
-            let client = client_with(&node.client, &keys[first]);
+        for (first, key) in keys.iter().enumerate().take(stride.min(filters.len())) {
+            let client = client_with(&node.client, key);
             let own = filters.iter().skip(first).step_by(stride).cloned();
             let made = Node::subscribe_as(&client, own.collect()).await?;
             for (place, id) in ids.iter_mut().skip(first).step_by(stride).zip(made) {
