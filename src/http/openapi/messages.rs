@@ -10,9 +10,6 @@ use crate::protocol::{Ending, GapReason};
 
 /// Returns the messages of both sides, by name.
 pub(super) fn all() -> Vec<(&'static str, Value)> {
-    let endings = Ending::ALL;
-    let tokens: Vec<_> = endings.iter().map(|ending| ending.token()).collect();
-    let codes: Vec<_> = endings.iter().map(|ending| ending.code()).collect();
     let reasons: Vec<_> = GapReason::ALL.iter().map(|reason| reason.token()).collect();
     let cursor = || schema("Cursor");
     let mut all = vec![
@@ -57,23 +54,7 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
                 }),
             ),
         ),
-        (
-            "Ended",
-            and_perhaps(
-                message(
-                    "ended",
-                    "The last message before the server closes. `retryAfterMs` is set if another attempt makes sense. `cursor` is \
-                     null if a stream is refused to a client that sent none. `detail` says to people what was wrong.",
-                    json!({
-                        "reason": {"enum": tokens},
-                        "code": {"enum": codes},
-                        "retryAfterMs": {"type": ["integer", "null"], "minimum": 0},
-                        "cursor": {"oneOf": [cursor(), {"type": "null"}]},
-                    }),
-                ),
-                json!({"detail": {"type": "string"}}),
-            ),
-        ),
+        ("Ended", ended()),
         (
             "At",
             message(
@@ -112,6 +93,25 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
     all.extend(about_credentials());
     all.extend(many::all());
     all
+}
+
+/// Returns the schema of the last message of a session.
+fn ended() -> Value {
+    let endings = Ending::ALL;
+    let tokens: Vec<_> = endings.iter().map(|ending| ending.token()).collect();
+    let codes: Vec<_> = endings.iter().map(|ending| ending.code()).collect();
+    let ended = message(
+        "ended",
+        "The last message before the server closes. `retryAfterMs` is set if another attempt makes sense. `cursor` is null if a \
+         stream is refused to a client that sent none. `detail` says to people what was wrong.",
+        json!({
+            "reason": {"enum": tokens},
+            "code": {"enum": codes},
+            "retryAfterMs": {"type": ["integer", "null"], "minimum": 0},
+            "cursor": {"oneOf": [schema("Cursor"), {"type": "null"}]},
+        }),
+    );
+    and_perhaps(ended, json!({"detail": {"type": "string"}}))
 }
 
 /// Returns the messages about the end of a credential.

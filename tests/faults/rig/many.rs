@@ -212,7 +212,7 @@ impl ManyClient {
         if wishes.is_empty() {
             return Ok(());
         }
-        let message = self.handles.ask(wishes, after);
+        let message = self.handles.ask(wishes, after.as_deref());
         self.tell(socket, &message).await
     }
 

@@ -64,7 +64,7 @@ impl Model {
             "event" => self.take_event(message, &cursor, replays),
             "gap" => panic!("{message}"),
             _ if message.get("handle").is_some() => {
-                self.take_of_one(message, kind, &cursor, replays)
+                self.take_of_one(message, kind, &cursor, replays);
             }
             "ended" => panic!("{message}"),
             _ => {}

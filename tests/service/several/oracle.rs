@@ -78,7 +78,7 @@ impl Course {
         match self.random.random_range(0..40) {
             0..16 => self.publish().await,
             16..28 if !self.cursors.is_empty() && self.pairs.len() < ASKED => {
-                self.subscribe().await
+                self.subscribe().await;
             }
             28..31 => self.change().await,
             31..34 => self.unsubscribe().await,

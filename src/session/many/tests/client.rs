@@ -290,11 +290,8 @@ impl Client {
         match kind {
             "event" => open.events.push(at),
             "updated" => {
-                open.name = message["subscription"]["name"]
-                    .as_str()
-                    .unwrap()
-                    .parse()
-                    .unwrap()
+                let name = message["subscription"]["name"].as_str().unwrap();
+                open.name = name.parse().unwrap();
             }
             "gap" => {}
             _ => panic!("{message}"),

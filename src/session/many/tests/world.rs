@@ -207,7 +207,7 @@ impl World {
         let encoder = settings().encoder(&metrics);
         let (mut router, handle, feed) = Router::new(settings(), 4, Arc::clone(&metrics));
         let context = context(&handle, encoder, &metrics);
-        let (session, body) = open(&mut router, &handle, context);
+        let (session, body) = open(&mut router, &handle, &context);
         let mut world = Self {
             router,
             feed,
@@ -441,7 +441,7 @@ fn context(
 }
 
 /// Opens a session, as [`serve`](super::super::serve) does.
-fn open(router: &mut Router, handle: &RouterHandle, context: Arc<NodeContext>) -> (Session, Body) {
+fn open(router: &mut Router, handle: &RouterHandle, context: &Arc<NodeContext>) -> (Session, Body) {
     let (sender, outbox) = handle.outbox();
     let (_alive, closed) = AliveGuard::new();
     let caller = Arc::new(Caller::anybody());
@@ -460,7 +460,7 @@ fn open(router: &mut Router, handle: &RouterHandle, context: Arc<NodeContext>) -
     let proof: (Arc<Caller>, Arc<dyn Refresher>) = (caller, Arc::new(NoRefresher));
     let carrier = Carrier::Stream(stream);
     let mut session = Session::new(
-        Arc::clone(&context),
+        Arc::clone(context),
         opened.key,
         proof,
         Dialect::Many,
@@ -468,7 +468,7 @@ fn open(router: &mut Router, handle: &RouterHandle, context: Arc<NodeContext>) -
         carrier,
     );
     let reader = Arc::new(Reader(handle.clone()));
-    session.several = Some(Box::new(Several::new(&context, reader, Dialect::Many)));
+    session.several = Some(Box::new(Several::new(context, reader, Dialect::Many)));
     session.transport.outbound().share(opened.position);
     session.welcome(&opened);
     (session, Box::pin(body))

@@ -97,9 +97,9 @@ impl Handles {
 
     /// Returns the handles that can be unsubscribed, but one.
     pub(super) fn open_names(&self, except: &str) -> Vec<String> {
-        let is_open = |of: &&Handle| !of.leaves;
+        let is_open = |of: &Handle| !of.leaves;
         let all = self.all.iter();
-        let open = all.filter(|(name, of)| *name != except && of.last().filter(is_open).is_some());
+        let open = all.filter(|(name, of)| *name != except && of.last().is_some_and(is_open));
         open.map(|(name, _)| name.clone()).collect()
     }
 
@@ -109,13 +109,13 @@ impl Handles {
     }
 
     /// Notes that these are asked for; returns the message.
-    pub(super) fn ask(&mut self, wishes: Vec<(String, Wish)>, after: Option<String>) -> Value {
+    pub(super) fn ask(&mut self, wishes: Vec<(String, Wish)>, after: Option<&str>) -> Value {
         let mut items = Vec::new();
         for (name, wish) in wishes {
             items.push(wish.item(&name));
             let asked = Handle {
                 wish,
-                standing: Standing::Asked(after.clone()),
+                standing: Standing::Asked(after.map(str::to_owned)),
                 connection: None,
                 asked_at: self.notebook.now(),
                 last: None,
@@ -123,7 +123,7 @@ impl Handles {
             };
             self.all.entry(name).or_default().push(asked);
         }
-        subscribe(items, after.as_deref())
+        subscribe(&items, after)
     }
 
     /// Notes that a handle is unsubscribed.
@@ -154,13 +154,13 @@ impl Handles {
             match (&handle.standing, &after) {
                 (Standing::Live, Some(_)) => live.push(item),
                 (_, None) => fresh.push(item),
-                (_, Some(after)) => messages.push(subscribe(vec![item], Some(after))),
+                (_, Some(after)) => messages.push(subscribe(&[item], Some(after))),
             }
             handle.standing = Standing::Asked(after);
         }
         for (items, after) in [(live, cursor), (fresh, None)] {
             if !items.is_empty() {
-                messages.push(subscribe(items, after.as_deref()));
+                messages.push(subscribe(&items, after.as_deref()));
             }
         }
         messages
@@ -173,7 +173,7 @@ impl Handles {
             for handle in all {
                 if let Standing::Refused(after) = handle.standing.clone() {
                     let item = handle.wish.item(name);
-                    messages.push(subscribe(vec![item], after.as_deref()));
+                    messages.push(subscribe(&[item], after.as_deref()));
                     handle.standing = Standing::Asked(after);
                     handle.asked_at = self.notebook.now();
                 }
@@ -312,7 +312,7 @@ impl Handles {
     fn live(&mut self, name: &str, message: &Value) {
         match self.first(name) {
             Some(handle) if matches!(handle.standing, Standing::CatchingUp(_)) => {
-                handle.standing = Standing::Live
+                handle.standing = Standing::Live;
             }
             _ => self.odd(format!("it does not catch up: {message}")),
         }
@@ -500,7 +500,7 @@ impl Handle {
     }
 }
 
-fn subscribe(items: Vec<Value>, after: Option<&str>) -> Value {
+fn subscribe(items: &[Value], after: Option<&str>) -> Value {
     let mut message = json!({"type": "subscribe", "items": items});
     if let Some(after) = after {
         message["after"] = after.into();
