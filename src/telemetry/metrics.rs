@@ -182,6 +182,7 @@ mod tests {
         metrics.http.held_refused("bodies", "overloaded");
         metrics.access.judged("key", "ok");
         metrics.access.stored("key", 1);
+        metrics.access.withheld("keys", 1);
         metrics.access.refreshed("ok");
         metrics.access.ticket("made");
         metrics.access.used("written", 1);
