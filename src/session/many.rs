@@ -112,8 +112,10 @@ pub(super) struct Several {
     handles: Handles,
     /// The number of the last `subscribe`.
     last_number: u64,
-    /// The pasts that replays read.
+    /// The pasts that replays of one message read.
     pub(super) pasts: Vec<Shared>,
+    /// The number of that message.
+    pasts_of: u64,
     due: VecDeque<(Due, usize)>,
     /// Bytes of the messages that are due.
     due_bytes: usize,

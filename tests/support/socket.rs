@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 
 use futures_util::{SinkExt as _, StreamExt as _};
+use serde::Deserialize as _;
 use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -113,7 +114,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         let frame = timeout(DEADLINE, self.stream.next());
         let frame = frame.await.expect("a frame in time");
         if let (Some(Ok(Message::Text(text))), Some(talk)) = (&frame, self.talk) {
-            let message = serde_json::from_str(text).expect("JSON");
+            let message = read_deep(text);
             described::check(talk, From::Service, &message);
         }
         frame
@@ -213,4 +214,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         self.stream.close(None).await.unwrap();
         while let Some(Ok(_)) = self.frame().await {}
     }
+}
+
+/// Reads JSON of any depth.
+fn read_deep(text: &str) -> Value {
+    let mut reading = serde_json::Deserializer::from_str(text);
+    reading.disable_recursion_limit();
+    Value::deserialize(&mut reading).expect("JSON")
 }

@@ -158,6 +158,7 @@ impl Several {
             handles: Handles::default(),
             last_number: FIRST,
             pasts: Vec::new(),
+            pasts_of: FIRST,
             due: VecDeque::new(),
             due_bytes: 0,
             under_way: None,

@@ -280,6 +280,7 @@ impl Session {
         };
         let ahead = start.from > start.attached_at;
         let ends_on_gap = ends_on_gap(self.dialect, wish.close_on_gap);
+        self.share_within(number);
         if start.replay {
             let key = ChannelKey {
                 session: self.key,
@@ -306,6 +307,18 @@ impl Session {
             self.transport.outbound().advance_shared(start.from);
         }
         self.greet_under(id, &greeting, true, ahead);
+    }
+
+    /// Lets replays share a past with those of the same message alone. Those have their turns together, and others would
+    /// wait for them.
+    fn share_within(&mut self, number: u64) {
+        if let Some(several) = &mut self.several
+            && several.pasts_of != number
+        {
+            several.pasts_of = number;
+            // Whoever reads one goes on.
+            several.pasts.clear();
+        }
     }
 
     fn add_under(&mut self, channel: Channel, handle: &str, from: Position) {

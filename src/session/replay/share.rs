@@ -35,6 +35,8 @@ struct Member {
     /// The number of stretches that it has.
     count: u64,
     done: Position,
+    /// True once it is through with what it has.
+    through: bool,
 }
 
 /// A past that others may share, as long as somebody reads it.
@@ -58,6 +60,7 @@ impl Share {
                 key,
                 count: 0,
                 done: from,
+                through: true,
             }],
             count: 0,
             last: None,
@@ -104,6 +107,7 @@ impl Share {
             key,
             count: 0,
             done: from,
+            through: true,
         });
         drop(locked);
         Some(Self { key, reading })
@@ -123,8 +127,12 @@ impl Share {
             return Poll::Pending;
         };
         own.done = done;
+        own.through = true;
         if own.count == reading.count {
-            if reading.members.iter().any(|of| of.count < reading.count) {
+            let count = reading.count;
+            // Nobody is in the middle of a stretch while more is asked for: the answer may make all of them live.
+            let lags = |of: &Member| of.count < count || !of.through;
+            if reading.members.iter().any(lags) {
                 reading.waits = Some(cx.waker().clone());
                 return Poll::Pending;
             }
@@ -135,10 +143,14 @@ impl Share {
             };
             reading.last = Some(ready!(reading.past.poll(cx, &readers)));
             reading.count += 1;
+            if let Some(waits) = reading.waits.take() {
+                waits.wake();
+            }
         }
         let count = reading.count;
         if let Some(own) = reading.members.iter_mut().find(is_it) {
             own.count = count;
+            own.through = false;
         }
         let stretch = reading.last.clone();
         reading.forget();

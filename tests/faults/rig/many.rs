@@ -18,7 +18,7 @@ use super::{
     clients::{Setting, TICKS},
     keyring::Key,
     node::install_tls,
-    record::{Kinds, LAST, Over, TICK, own_filter},
+    record::{Kinds, LAST, Notes, Over, TICK, own_filter},
 };
 use crate::support::described::{self, From, Talk};
 
@@ -37,7 +37,7 @@ pub(crate) struct ManyClient {
     handles: Handles,
     /// The number of the last handle, so that each has a name of its own.
     last_handle: usize,
-    /// Its key, if it needs one. Nobody revokes it: its pauses are measured.
+    /// Its key, if it needs one. Nobody revokes it alone: its pauses are measured.
     key: Option<Key>,
 }
 
@@ -69,9 +69,16 @@ impl ManyClient {
             }
             let key = self.key.as_ref();
             let opening = open(self.setting.fronts[node], key.map(|key| key.text.as_str()));
-            let Ok(Ok(mut socket)) = timeout(self.setting.silence, opening).await else {
-                sleep(PAUSE).await;
-                continue;
+            let mut socket = match timeout(self.setting.silence, opening).await {
+                Ok(Ok(socket)) => socket,
+                Ok(Err(ClientError::Refused(problem))) if problem.status == 401 => {
+                    self.lose_key();
+                    continue;
+                }
+                _ => {
+                    sleep(PAUSE).await;
+                    continue;
+                }
             };
             self.handles
                 .begin(node, self.key.as_ref().map(|key| key.id.clone()));
@@ -79,6 +86,9 @@ impl ManyClient {
             let is_left = matches!(over, Over::Open | Over::Left);
             let is_done = over == Over::Open;
             self.handles.finish(&over);
+            if over == Over::Closed(Some(4511)) {
+                self.key = None;
+            }
             if is_left {
                 // Without an answer in time it leaves all the same.
                 let _answered = socket.close(None).await;
@@ -95,6 +105,14 @@ impl ManyClient {
             self.key = self.setting.keyring.issue(&self.name, false).await;
         }
         self.key.is_some() || !self.setting.keyring.is_needed()
+    }
+
+    /// Notes that its key does not stand. Another one is asked for.
+    fn lose_key(&mut self) {
+        let id = self.key.take().map_or_else(String::new, |key| key.id);
+        let now = self.setting.notebook.now();
+        let invalid = |notes: &mut Notes| *notes.invalid_keys.entry(id).or_insert(now);
+        self.setting.notebook.note(invalid);
     }
 
     /// Reads to the end of the socket, whoever ends it.

@@ -35,6 +35,25 @@ async fn read(
     (pages().await - before, heard)
 }
 
+/// Comes back with more messages than have turns at once. None waits for another whose turn is later.
+async fn read_with_messages_of_their_own(service: &Service, after: &str, id: &str) {
+    const HANDLES: usize = 9;
+    let mut socket = open(service).await;
+    for n in 0..HANDLES {
+        let item = json!({"type": "subscribe", "after": after, "handle": format!("h{n}"), "subscription": id});
+        tell(&mut socket, item).await;
+    }
+    let (mut live, mut heard) = (0, 0);
+    while live < HANDLES {
+        let message = socket.message().await;
+        live += usize::from(message["type"] == "live");
+        if message["type"] == "event" {
+            heard += event(&message).0.len();
+        }
+    }
+    assert_eq!(heard, HANDLES * usize::try_from(EVENTS).unwrap());
+}
+
 /// Many events of a page have one position. They are told in one order to all who get them.
 #[tokio::test(flavor = "multi_thread")]
 async fn handles_that_come_back_together_read_the_archive_once_and_an_event_comes_once() {
@@ -72,6 +91,7 @@ async fn handles_that_come_back_together_read_the_archive_once_and_an_event_come
         let expected: Vec<_> = expected.map(|(handle, _)| handle.to_owned()).collect();
         assert_eq!((to, number), (expected, n));
     }
+    read_with_messages_of_their_own(&service, &begun, &all).await;
     service.stop().await;
     database.mongod.stop().await;
 }
