@@ -8,6 +8,7 @@ mod binding;
 mod caller;
 mod certificate;
 mod claims;
+mod credential_kind;
 mod credentials;
 mod key;
 mod key_text;
@@ -37,7 +38,8 @@ pub(crate) use self::{
         ClientCertificate, Fingerprint, not_after, parse_fingerprint, shown_fingerprint,
     },
     claims::MOST_CLAIMS,
-    credentials::{CredentialKind, Credentials, CredentialsChange, PolicyChange, Refusal, Touched},
+    credential_kind::CredentialKind,
+    credentials::{Credentials, CredentialsChange, PolicyChange, Refusal, Touched},
     key::{KeyProof, StoredKey, is_tenant},
     key_text::{KeyText, shown_prefix},
     new_key::{Excess, NewKey},

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bson::{DateTime, RawDocument, RawDocumentBuf};
 
 use super::{
-    Caller, ClientCertificate, Credential, Holder, KeyText, KeysChange, Policies, Revocation,
-    Revocations, StoredKey, TokenIdentity, keys::Keys, retired_keys::RetiredKeys,
+    Caller, ClientCertificate, Credential, CredentialKind, Holder, KeyText, KeysChange, Policies,
+    Revocation, Revocations, StoredKey, TokenIdentity, keys::Keys, retired_keys::RetiredKeys,
     revocation::Facts, room::Room,
 };
 
@@ -41,33 +41,6 @@ impl Refusal {
             Self::Revoked | Self::Changed => "revoked",
             Self::Undecided => "undecided",
         }
-    }
-}
-
-/// The collections that credentials are stored in.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) enum CredentialKind {
-    Key,
-    Policy,
-    Revocation,
-}
-
-impl CredentialKind {
-    /// Every kind, in the order in which they are loaded: subscriptions come after their policies.
-    pub(crate) const ALL: [Self; 3] = [Self::Policy, Self::Revocation, Self::Key];
-
-    /// Returns the name of the collection.
-    pub(crate) const fn collection(self) -> &'static str {
-        match self {
-            Self::Key => "keys",
-            Self::Policy => "policies",
-            Self::Revocation => "revocations",
-        }
-    }
-
-    /// Returns the kind that is stored in a collection.
-    pub(crate) fn of_collection(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.collection() == name)
     }
 }
 

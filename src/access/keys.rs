@@ -2,10 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{StoredKey, certificate::Fingerprint, room::Room};
-
-/// The collection that they are stored in.
-const KEYS: &str = "keys";
+use super::{CredentialKind, StoredKey, certificate::Fingerprint, room::Room};
 
 /// All API keys, as the feed has applied them.
 #[derive(Default, Debug)]
@@ -35,7 +32,7 @@ impl Keys {
     pub(super) fn insert(&mut self, key: StoredKey) -> Option<StoredKey> {
         let before = self.remove(key.id());
         if !self.room.has(key.bytes()) {
-            self.room.withhold(KEYS);
+            self.room.withhold(CredentialKind::Key.collection());
             return before;
         }
         self.room.take(key.tenant(), key.bytes());

@@ -5,13 +5,11 @@ use std::{borrow::Cow, collections::HashMap, num::NonZeroU32, sync::Arc};
 use bson::{RawBsonRef, RawDocument};
 
 use super::{
-    BoundPolicy, BoundPublishing, CLAIMS, Caller, Claims, Credential, POLICY, Policy, Quota,
-    SaidQuotas, TENANT, is_tenant, room::Room,
+    BoundPolicy, BoundPublishing, CLAIMS, Caller, Claims, Credential, CredentialKind, POLICY,
+    Policy, Quota, SaidQuotas, TENANT, is_tenant, room::Room,
 };
 use crate::{config, filter::Filter};
 
-/// The collection that policies are stored in.
-const POLICIES: &str = "policies";
 /// The policy of whoever has a tenant and names none.
 const DEFAULT: &str = "default";
 
@@ -104,7 +102,7 @@ impl Policies {
         let bytes = Room::for_document(document.as_bytes().len());
         let before = self.take(name);
         if !self.room.has(bytes) {
-            self.room.withhold(POLICIES);
+            self.room.withhold(CredentialKind::Policy.collection());
             return (self.apply && before.is_some()).then(|| name.into());
         }
         let policy = match Policy::read(document) {

@@ -5,10 +5,7 @@ use std::collections::HashMap;
 use bson::{DateTime, RawBsonRef, RawDocument};
 use smallvec::SmallVec;
 
-use super::{Scope, Scopes, TokenIdentity, room::Room};
-
-/// The collection that they are stored in.
-const REVOCATIONS: &str = "revocations";
+use super::{CredentialKind, Scope, Scopes, TokenIdentity, room::Room};
 
 /// A revocation, as the feed has applied its document. It names credentials by every field that it has.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -158,7 +155,7 @@ impl Revocations {
         self.by_name.entry(named).or_default().push(id.into());
         self.by_id.insert(id.into(), revocation);
         if self.room.is_exceeded() {
-            self.room.withhold(REVOCATIONS);
+            self.room.withhold(CredentialKind::Revocation.collection());
             self.last = Some(id.into());
         }
     }
