@@ -189,10 +189,7 @@ impl Client {
             Ok(Err(NotOpened::InvalidKey)) => {
                 let key = self.key.take();
                 let id = key.map_or_else(String::new, |key| key.id);
-                let now = self.setting.notebook.now();
-                self.setting
-                    .notebook
-                    .note(|notes| *notes.invalid_keys.entry(id).or_insert(now));
+                self.setting.notebook.note_invalid_key(id);
                 return Next::Again;
             }
             Ok(Err(NotOpened::Later)) | Err(_) => {

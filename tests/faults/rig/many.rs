@@ -18,7 +18,7 @@ use super::{
     clients::{Setting, TICKS},
     keyring::Key,
     node::install_tls,
-    record::{Kinds, LAST, Notes, Over, TICK, own_filter},
+    record::{Kinds, LAST, Over, TICK, own_filter},
 };
 use crate::support::described::{self, From, Talk};
 
@@ -110,9 +110,7 @@ impl ManyClient {
     /// Notes that its key does not stand. Another one is asked for.
     fn lose_key(&mut self) {
         let id = self.key.take().map_or_else(String::new, |key| key.id);
-        let now = self.setting.notebook.now();
-        let invalid = |notes: &mut Notes| *notes.invalid_keys.entry(id).or_insert(now);
-        self.setting.notebook.note(invalid);
+        self.setting.notebook.note_invalid_key(id);
     }
 
     /// Reads to the end of the socket, whoever ends it.

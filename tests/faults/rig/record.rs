@@ -167,4 +167,10 @@ impl Notebook {
     pub(crate) fn note<T>(&self, write: impl FnOnce(&mut Notes) -> T) -> T {
         write(&mut self.notes.lock().unwrap_or_else(PoisonError::into_inner))
     }
+
+    /// Records that a node said of a key, by its id, that it does not stand.
+    pub(crate) fn note_invalid_key(&self, id: String) {
+        let now = self.now();
+        self.note(|notes| *notes.invalid_keys.entry(id).or_insert(now));
+    }
 }
