@@ -31,7 +31,7 @@ mod uses;
 
 use bson::{Document, doc};
 use serde_json::{Value, json};
-use tidegate::config::{Auth, Quotas};
+use tidegate::config::{Auth, Config, Quotas};
 use tungstenite::Error;
 
 use crate::support::{Service, Socket, admin_key};
@@ -52,6 +52,22 @@ async fn start_without_policies() -> (Service, String) {
     })
     .await;
     let key = admin_key(&service.config);
+    (service, key)
+}
+
+/// Starts a node that asks for keys, where tenants receive and publish what names them. Returns it with an
+/// administrator's key.
+async fn start_with(configure: impl FnOnce(&mut Config)) -> (Service, String) {
+    let service = Service::start_with(|config| {
+        config.auth = Auth::Required;
+        config.quotas = Quotas::NONE;
+        configure(config);
+    })
+    .await;
+    let key = admin_key(&service.config);
+    let tenants =
+        doc! {"read": {"tenant": "$claims.tenant"}, "stamp": {"tenant": "$claims.tenant"}};
+    store_policy(&service, "default", tenants).await;
     (service, key)
 }
 

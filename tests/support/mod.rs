@@ -17,4 +17,4 @@ pub(crate) use events::{Event, Events};
 pub(crate) use mongod::{database_name, options, shared_mongod};
 pub(crate) use plain::{Guarded, Plain, free_port};
 pub(crate) use service::{DEADLINE, Service};
-pub(crate) use socket::{Closed, Socket};
+pub(crate) use socket::{Closed, Socket, read_deep};

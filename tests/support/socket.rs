@@ -217,7 +217,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 }
 
 /// Reads JSON of any depth.
-fn read_deep(text: &str) -> Value {
+pub(crate) fn read_deep(text: &str) -> Value {
     let mut reading = serde_json::Deserializer::from_str(text);
     reading.disable_recursion_limit();
     Value::deserialize(&mut reading).expect("JSON")

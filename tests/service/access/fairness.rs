@@ -3,25 +3,14 @@
 use bson::{Document, doc};
 use futures_util::{TryStreamExt as _, future::join_all};
 use serde_json::json;
-use tidegate::config::{Auth, Quotas};
 
-use super::{make, store_policy};
-use crate::support::{Service, admin_key, shared_mongod};
+use super::{make, start_with};
+use crate::support::{Service, shared_mongod};
 
 /// Starts a node that has so few connections to the database that one request publishes at a time.
 async fn start() -> (Service, String) {
     let uri = shared_mongod().await.uri();
-    let service = Service::start_with(|config| {
-        config.mongodb_uri = format!("{uri}&maxPoolSize=2");
-        config.auth = Auth::Required;
-        config.quotas = Quotas::NONE;
-    })
-    .await;
-    let admin = admin_key(&service.config);
-    let tenants =
-        doc! {"read": {"tenant": "$claims.tenant"}, "stamp": {"tenant": "$claims.tenant"}};
-    store_policy(&service, "default", tenants).await;
-    (service, admin)
+    start_with(|config| config.mongodb_uri = format!("{uri}&maxPoolSize=2")).await
 }
 
 /// Returns the bytes of the bodies that the node holds.

@@ -8,10 +8,10 @@ use tidegate::config::{Auth, Quotas};
 use tungstenite::Error;
 
 use super::{
-    connect, make, open, refusal, send, store_policy, subscribe,
+    connect, make, open, refusal, send, start_with, store_policy, subscribe,
     tokens::idp::{Idp, Key},
 };
-use crate::support::{Service, admin_key};
+use crate::support::Service;
 
 const EVERYTHING: [&str; 4] = [
     "subscriptions:own",
@@ -22,16 +22,7 @@ const EVERYTHING: [&str; 4] = [
 
 /// Starts a node where tenants are bounded by these quotas, and an operator's key.
 async fn start(quotas: Quotas) -> (Service, String) {
-    let service = Service::start_with(|config| {
-        config.auth = Auth::Required;
-        config.quotas = quotas;
-    })
-    .await;
-    let key = admin_key(&service.config);
-    let tenants =
-        doc! {"read": {"tenant": "$claims.tenant"}, "stamp": {"tenant": "$claims.tenant"}};
-    store_policy(&service, "default", tenants).await;
-    (service, key)
+    start_with(|config| config.quotas = quotas).await
 }
 
 /// Makes a key of a tenant. Returns its id and its text.

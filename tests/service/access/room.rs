@@ -2,24 +2,13 @@
 
 use bson::{Document, doc};
 use serde_json::{Value, json};
-use tidegate::config::{Auth, Quotas};
 
-use super::{connect, make, open, publish, refusal, send, store_policy, subscribe};
+use super::{connect, make, open, publish, refusal, send, start_with, subscribe};
 use crate::support::{Service, admin_key};
 
 /// Starts a node with little room, and an administrator's key.
 async fn start(bytes: usize) -> (Service, String) {
-    let service = Service::start_with(|config| {
-        config.auth = Auth::Required;
-        config.quotas = Quotas::NONE;
-        config.limits.credentials_bytes = bytes;
-    })
-    .await;
-    let key = admin_key(&service.config);
-    let tenants =
-        doc! {"read": {"tenant": "$claims.tenant"}, "stamp": {"tenant": "$claims.tenant"}};
-    store_policy(&service, "default", tenants).await;
-    (service, key)
+    start_with(|config| config.limits.credentials_bytes = bytes).await
 }
 
 /// Makes keys until one is refused. Returns the status and the problem, and how many were made.

@@ -5,11 +5,10 @@ use bson::{
     oid::ObjectId, spec::BinarySubtype,
 };
 use mongodb::Collection;
-use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::{listener::expect, total};
-use crate::support::{Service, Socket};
+use crate::support::{Service, Socket, read_deep};
 
 fn stored(service: &Service) -> Collection<Document> {
     service.database.collection("subscriptions")
@@ -112,9 +111,7 @@ fn nested(depth: usize) -> Bson {
 /// Waits for the next message, however deep.
 async fn deep(socket: &mut Socket) -> Value {
     let frame = socket.frame().await.unwrap().unwrap();
-    let mut reading = serde_json::Deserializer::from_str(frame.to_text().unwrap());
-    reading.disable_recursion_limit();
-    Value::deserialize(&mut reading).unwrap()
+    read_deep(frame.to_text().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
